@@ -1,0 +1,31 @@
+"""What every command shares: where output goes, how errors read, the ``--json`` option."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+console = Console()
+errors = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+
+def print_json(value: Any) -> None:
+    """Print ``value`` as JSON on standard output, unwrapped and uncoloured."""
+    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+@contextmanager
+def user_errors(*kinds: type[Exception]) -> Iterator[None]:
+    """Turn the given exceptions into one red line on standard error and exit status 2."""
+    try:
+        yield
+    except kinds as error:
+        errors.print("[bold red]error:[/]", str(error), soft_wrap=True, highlight=False)
+        raise typer.Exit(2) from error

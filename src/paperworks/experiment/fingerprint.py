@@ -1,0 +1,110 @@
+"""A fingerprint of the code behind a claim, so that an old result is never passed off as new.
+
+It covers the claim's module, every module of the same package that it imports (transitively,
+found by reading the source, not by importing), and the versions of Python and of the libraries
+that the numbers depend on. A package's ``__init__`` that is only passed through on the way to a
+module counts with its own text; one that is imported from counts with all that it imports.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+import importlib.metadata
+import importlib.util
+import platform
+from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
+
+from paperworks.experiment.claim import Claim
+
+_LIBRARIES = ("numba", "numpy", "scikit-learn", "scipy", "torch")
+
+
+def versions(claim: Claim) -> dict[str, str]:
+    """The versions of Python, the numerical libraries and what the claim requires."""
+    found = {"python": platform.python_version()}
+    for name in (*_LIBRARIES, *claim.requires):
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            found[name] = "missing"
+    return found
+
+
+def fingerprint(claim: Claim) -> str:
+    """Sixteen hexadecimal digits that change when the code behind the claim changes."""
+    digest = hashlib.sha256()
+    for name, text in sorted(_sources(claim.trial.__module__).items()):
+        digest.update(f"{name}\0".encode() + text + b"\0")
+    for name, version in sorted(versions(claim).items()):
+        digest.update(f"{name}={version}\0".encode())
+    return digest.hexdigest()[:16]
+
+
+def _sources(module: str) -> dict[str, bytes]:
+    """The source of ``module`` and of all it imports from its own top-level package."""
+    top = module.partition(".")[0]
+    found: dict[str, bytes] = {}
+    waiting = [module]
+    while waiting:
+        name = waiting.pop()
+        path = _path(name)
+        if name in found or path is None:
+            continue
+        found[name] = path.read_bytes()
+        for package in _parents(name):
+            init = _path(package)
+            if init is not None:
+                # Under a key of its own: passing through a package is less than importing it.
+                found.setdefault(f"{package}.__init__", init.read_bytes())
+        waiting += [target for target in _imports(name, path) if target.partition(".")[0] == top]
+    return found
+
+
+def _imports(name: str, path: Path) -> Iterator[str]:
+    """Every module that the source at ``path`` names in an import, wherever it stands."""
+    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+    for node in ast.walk(ast.parse(path.read_bytes())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                above = package.split(".")[: len(package.split(".")) - node.level + 1]
+                base = ".".join([*above, base]).rstrip(".")
+            submodules = [f"{base}.{alias.name}" for alias in node.names]
+            inner = [target for target in submodules if _path(target) is not None]
+            # `from package import module` asks for the module; anything else asks for the base.
+            if len(inner) < len(submodules):
+                yield base
+            yield from inner
+
+
+def _parents(name: str) -> Iterator[str]:
+    while "." in name:
+        name = name.rpartition(".")[0]
+        yield name
+
+
+@lru_cache
+def _root(top: str) -> Path | None:
+    """Where the top-level package or module lies, found without importing it."""
+    spec = importlib.util.find_spec(top)
+    return Path(spec.origin) if spec is not None and spec.origin else None
+
+
+def _path(name: str) -> Path | None:
+    """The source file of a module, or None where it has none."""
+    top, *rest = name.split(".")
+    root = _root(top)
+    if root is None or not root.exists():
+        return None
+    if not rest:
+        return root
+    base = root.parent.joinpath(*rest)
+    for path in (base / "__init__.py", base.with_suffix(".py")):
+        if path.is_file():
+            return path
+    return None

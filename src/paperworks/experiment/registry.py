@@ -1,0 +1,32 @@
+"""Find claims by the paper's id: the claims of ``some-paper`` are in ``claims/some_paper.py``."""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from pathlib import Path
+
+import paperworks
+from paperworks.experiment.claim import Claim
+
+
+def papers() -> tuple[str, ...]:
+    """The ids of all papers that have claims, in alphabetical order. Imports none of them."""
+    folder = Path(paperworks.__file__).parent / "claims"
+    return tuple(
+        sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]))
+    )
+
+
+def claims(paper: str) -> tuple[Claim, ...]:
+    """The claims of one paper.
+
+    Raises
+    ------
+    KeyError
+        If the paper has none. The message lists the papers that have.
+    """
+    if paper not in papers():
+        raise KeyError(f"no claim for {paper!r}; papers with claims: {', '.join(papers())}")
+    module = importlib.import_module(f"paperworks.claims.{paper.replace('-', '_')}")
+    return tuple(module.CLAIMS)
