@@ -109,17 +109,24 @@ def _compare(
     claim: Claim, results: Mapping[tuple[str, int], TrialResult], contender: str
 ) -> Comparison:
     ratio = claim.effect.scale == "ratio"
-    effects = np.array(
-        [
-            np.mean([_effect(claim, result, contender) for result in unit])
-            for unit in _units(claim, results).values()
-        ]
-    )
+    effects = unit_effects(claim, results, contender)
     low, high = _interval(effects)
     mean = float(effects.mean())
     if ratio:
         mean, low, high = math.exp(mean), math.exp(low), math.exp(high)
     return Comparison(contender, mean, low, high, _conclude(claim, low, high))
+
+
+def unit_effects(
+    claim: Claim, results: Mapping[tuple[str, int], TrialResult], contender: str
+) -> np.ndarray:
+    """The effect within each repeat, ``(units,)`` float; logarithms where it is a ratio."""
+    return np.array(
+        [
+            np.mean([_effect(claim, result, contender) for result in unit])
+            for unit in _units(claim, results).values()
+        ]
+    )
 
 
 def _effect(claim: Claim, result: TrialResult, contender: str) -> float:
