@@ -17,8 +17,10 @@ FILES = {
     "claims/one.py": """
 from papertoy.family import method
 from papertoy.tools.deep import helper
-def trial(*, seed, device): ...
+def trial(*, seed, device): open("counts.csv")
 """,
+    "claims/counts.csv": "1,2",
+    "claims/other.csv": "3,4",
     "family/__init__.py": "from papertoy.family.method import method\n",
     "family/method.py": "from . import inner\ndef method(): return inner.x\n",
     "family/inner.py": "x = 1\n",
@@ -71,6 +73,8 @@ def claim(**changes: object) -> Claim:
         ("tools/deep.py", True),
         ("tools/__init__.py", True),  # passed through: its own text counts
         ("late.py", True),  # imported inside a function
+        ("claims/counts.csv", True),  # data that the claim names
+        ("claims/other.csv", False),
         ("family/sibling.py", False),
         ("tools/unused.py", False),  # imported by a package that is only passed through
     ],

@@ -104,18 +104,17 @@ def test_few_seeds_and_failures_are_inconclusive(claim: Claim) -> None:
 
 
 @pytest.mark.slow
-def test_false_alarms_are_rare(claim: Claim) -> None:
-    """At an effect of exactly parity, "holds" or "in part" is said about once in forty.
+@pytest.mark.parametrize("repeats", [5, 10])
+def test_false_alarms_are_as_rare_as_promised(claim: Claim, repeats: int) -> None:
+    """At an effect of exactly parity, "holds" or "in part" is said in 2.5 % of claims.
 
-    A bootstrap over few repeats is too narrow: the rate allowed here for ten seeds is twice the
-    nominal 2.5 %, and the count is held to a binomial bound.
+    Percentile intervals that are not expanded say so in 7 % at five repeats. The binomial bound
+    allows 3.5 %, since normal noise with expansion comes close to the nominal level, not to it.
     """
     rng = np.random.default_rng(0)
-    runs, alarms = 400, 0
+    runs, alarms = 600, 0
     for _ in range(runs):
-        noise = np.exp(rng.normal(0, 0.1, size=(2, 10)))
-        alarms += judge(claim, results(list(noise[0]), list(noise[1]))).conclusion in (
-            "holds",
-            "holds in part",
-        )
-    assert alarms <= stats.binom(runs, 0.05).ppf(0.999)
+        noise = np.exp(rng.normal(0, 0.1, size=(2, repeats)))
+        found = judge(claim, results(list(noise[0]), list(noise[1])))
+        alarms += found.conclusion in ("holds", "holds in part")
+    assert alarms <= stats.binom(runs, 0.035).ppf(0.99)

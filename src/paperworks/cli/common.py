@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 console = Console()
 errors = Console(stderr=True)
@@ -27,5 +28,7 @@ def user_errors(*kinds: type[Exception]) -> Iterator[None]:
     try:
         yield
     except kinds as error:
-        errors.print("[bold red]error:[/]", str(error), soft_wrap=True, highlight=False)
+        # A KeyError's text is its argument's repr; the message itself has no markup.
+        text = error.args[0] if isinstance(error, KeyError) and error.args else error
+        errors.print("[bold red]error:[/]", escape(str(text)), soft_wrap=True, highlight=False)
         raise typer.Exit(2) from error

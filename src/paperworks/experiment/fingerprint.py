@@ -1,9 +1,10 @@
 """A fingerprint of the code behind a claim, so that an old result is never passed off as new.
 
 It covers the claim's module, every module of the same package that it imports (transitively,
-found by reading the source, not by importing), and the versions of Python and of the libraries
-that the numbers depend on. A package's ``__init__`` that is only passed through on the way to a
-module counts with its own text; one that is imported from counts with all that it imports.
+found by reading the source, not by importing), every file beside such a module that it names in
+a string (its data), and the versions of Python and of the libraries that the numbers depend on.
+A package's ``__init__`` that is only passed through on the way to a module counts with its own
+text; one that is imported from counts with all that it imports.
 """
 
 from __future__ import annotations
@@ -44,7 +45,7 @@ def fingerprint(claim: Claim) -> str:
 
 
 def _sources(module: str) -> dict[str, bytes]:
-    """The source of ``module`` and of all it imports from its own top-level package."""
+    """The source of ``module`` and of all it imports from its own top-level package, and data."""
     top = module.partition(".")[0]
     found: dict[str, bytes] = {}
     waiting = [module]
@@ -54,19 +55,31 @@ def _sources(module: str) -> dict[str, bytes]:
         if name in found or path is None:
             continue
         found[name] = path.read_bytes()
+        tree = ast.parse(found[name])
+        found |= {f"{name}:{data.name}": data.read_bytes() for data in _data_files(tree, path)}
         for package in _parents(name):
             init = _path(package)
             if init is not None:
                 # Under a key of its own: passing through a package is less than importing it.
                 found.setdefault(f"{package}.__init__", init.read_bytes())
-        waiting += [target for target in _imports(name, path) if target.partition(".")[0] == top]
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        waiting += [target for target in _imports(tree, package) if target.split(".")[0] == top]
     return found
 
 
-def _imports(name: str, path: Path) -> Iterator[str]:
-    """Every module that the source at ``path`` names in an import, wherever it stands."""
-    package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-    for node in ast.walk(ast.parse(path.read_bytes())):
+def _data_files(tree: ast.Module, path: Path) -> set[Path]:
+    """The files beside the module at ``path`` that a string in it names."""
+    names = {
+        node.value
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Constant) and isinstance(node.value, str)
+    }
+    return {beside for beside in path.parent.iterdir() if beside.name in names and beside.is_file()}
+
+
+def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+    """Every module that a module of ``package`` names in an import, wherever it stands."""
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

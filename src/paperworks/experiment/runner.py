@@ -11,7 +11,7 @@ import logging
 import os
 import threading
 import warnings
-from collections.abc import Generator, Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -93,7 +93,7 @@ def execute(
     jobs: int = 1,
     engine: str = "local",
     fresh: bool = False,
-) -> Iterator[Finished]:
+) -> Generator[Finished]:
     """Run the trials and yield each one as it ends, after it was stored.
 
     Trials that the store has with a result are yielded first and not run again; those that

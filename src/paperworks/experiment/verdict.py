@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy.stats import bootstrap
+from scipy import stats
 
 from paperworks.experiment.claim import Claim, TrialResult
 
@@ -138,14 +138,21 @@ def _effect(claim: Claim, result: TrialResult, contender: str) -> float:
 
 
 def _interval(effects: np.ndarray) -> tuple[float, float]:
-    """A bootstrap interval of the mean; the range where there are too few values for one."""
-    if len(effects) < MINIMUM_UNITS or np.ptp(effects) == 0:
+    """A bootstrap interval of the mean; the range where there are too few values for one.
+
+    A percentile interval over five repeats misses on each side three times as often as it
+    promises. So its level is expanded as in Hesterberg (2015, "What Teachers Should Know About
+    the Bootstrap", section 5.2): for normal effects it is then as wide as Student's.
+    """
+    n = len(effects)
+    if n < MINIMUM_UNITS or np.ptp(effects) == 0:
         return float(effects.min()), float(effects.max())
-    found = bootstrap(
+    quantile = stats.t.ppf((1 + CONFIDENCE) / 2, n - 1) * math.sqrt(n / (n - 1))
+    found = stats.bootstrap(
         (effects,),
         np.mean,
-        confidence_level=CONFIDENCE,
-        method="BCa",
+        confidence_level=1 - 2 * stats.norm.sf(quantile),
+        method="percentile",
         rng=np.random.default_rng(0),  # the same trials always give the same verdict
     ).confidence_interval
     return float(found.low), float(found.high)

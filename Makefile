@@ -1,0 +1,63 @@
+# The two commands of a newcomer are `make demo` and `make test`; `make check` is what CI adds.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+JOBS ?= 2
+
+# Also for pip's isolated build environments, which -c does not reach.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+
+.PHONY: help demo test check bench docs readme constraints clean
+
+help:
+	@echo "make demo    check every claim that is there (quick tier) and write report.html"
+	@echo "make test    run the whole test suite"
+	@echo "make check   lint, types, import rules, doctests, documentation"
+	@echo "make bench   time ours beside the peers; tables go to benchmarks/results"
+	@echo "make docs    serve the documentation on this machine"
+	@echo "make readme  run the quick tier again and bring the README's table up to date"
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/demo.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[bench]'
+	@touch $@
+
+$(VENV)/dev.installed: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	@touch $@ $(VENV)/demo.installed
+
+demo: $(VENV)/demo.installed
+	$(BIN)/paperworks check --all --tier quick --jobs $(JOBS) --report report.html
+
+test: $(VENV)/dev.installed
+	$(BIN)/python -m pytest -n $(JOBS)
+
+check: $(VENV)/dev.installed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest --doctest-modules src/paperworks -q
+	$(BIN)/python tools/readme.py --check
+	$(BIN)/mkdocs build --strict --quiet --site-dir $(VENV)/site
+
+bench: $(VENV)/dev.installed
+	mkdir -p benchmarks/results
+	$(BIN)/python -m pytest benchmarks -o python_files='bench_*.py' -o timeout=0 -q \
+		--benchmark-columns=median,rounds --benchmark-json=benchmarks/results/latest.json
+	$(BIN)/python benchmarks/table.py benchmarks/results/latest.json
+
+docs: $(VENV)/dev.installed
+	$(BIN)/mkdocs serve
+
+readme: $(VENV)/dev.installed
+	$(BIN)/paperworks check --all --tier quick --jobs 1
+	$(BIN)/python tools/readme.py
+
+constraints: $(VENV)/dev.installed
+	$(BIN)/python tools/constraints.py
+
+clean:
+	rm -rf $(VENV) site report.html benchmarks/results

@@ -1,0 +1,6 @@
+"""``python -m paperworks``."""
+
+from paperworks.cli import main
+
+if __name__ == "__main__":
+    main()
