@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from paperworks.experiment.claim import Curve
 from paperworks.experiment.verdict import unit_effects
@@ -70,6 +71,9 @@ def _effects(entry: Entry) -> str:
             )
         if ratio:
             axes.set_xscale("log")
+            axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+            axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}×"))
+            axes.xaxis.set_minor_locator(NullLocator())
         axes.set_yticks(range(len(comparisons)), [f"vs {c.contender}" for c in comparisons])
         axes.set_ylim(-0.6, len(comparisons) - 0.3)
         axes.set_xlabel("times better" if ratio else f"better by ({claim.metric})")
