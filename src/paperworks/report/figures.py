@@ -119,7 +119,8 @@ def _curves(entry: Entry, work: str, curves: list[Curve]) -> str:
 
 def _svg(draw: Any, salt: str, height: float, label: str) -> str:
     # The salt keeps the ids of several figures on one page apart, and the output reproducible.
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
+    style: Any = {**_STYLE, "svg.hashsalt": salt}
+    with mpl.rc_context(style):
         figure = Figure(figsize=(5.0, height), layout="constrained")
         draw(figure.add_subplot())
         text = io.StringIO()
