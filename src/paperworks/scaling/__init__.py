@@ -1,0 +1,63 @@
+"""How results grow with data, parameters, compute and samples."""
+
+from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
+from paperworks.scaling.repeated_sampling.backends import TransformersBackend
+from paperworks.scaling.repeated_sampling.code import CodeVerifier
+from paperworks.scaling.repeated_sampling.cost import (
+    CostComparison,
+    MeasuredCoverage,
+    SamplingCost,
+    cheapest,
+)
+from paperworks.scaling.repeated_sampling.coverage import Coverage, coverage, pass_at_k
+from paperworks.scaling.repeated_sampling.law import CoverageLaw, log_spaced
+from paperworks.scaling.repeated_sampling.openai_server import BackendError, OpenAIBackend
+from paperworks.scaling.repeated_sampling.problem import Completion, Judgement, Problem
+from paperworks.scaling.repeated_sampling.records import BadLineError, Counts, read_counts
+from paperworks.scaling.repeated_sampling.sampler import RepeatedSampler, SamplingRun
+from paperworks.scaling.repeated_sampling.sandbox import Limits, available_fence, run_sandboxed
+from paperworks.scaling.repeated_sampling.selection import (
+    Selection,
+    best_of_n,
+    majority_vote,
+    score_weighted_vote,
+)
+
+__all__ = [
+    # repeated sampling: measure
+    "coverage",
+    "Coverage",
+    "pass_at_k",
+    "read_counts",
+    "Counts",
+    "BadLineError",
+    # predict
+    "CoverageLaw",
+    "log_spaced",
+    # choose without a verifier
+    "majority_vote",
+    "best_of_n",
+    "score_weighted_vote",
+    "Selection",
+    # pay
+    "SamplingCost",
+    "MeasuredCoverage",
+    "cheapest",
+    "CostComparison",
+    # sample
+    "RepeatedSampler",
+    "SamplingRun",
+    "Problem",
+    "Completion",
+    "TransformersBackend",
+    "OpenAIBackend",
+    "BackendError",
+    # verify
+    "FinalAnswerVerifier",
+    "final_answer",
+    "CodeVerifier",
+    "Judgement",
+    "run_sandboxed",
+    "available_fence",
+    "Limits",
+]

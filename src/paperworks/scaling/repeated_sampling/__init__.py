@@ -1,0 +1,1 @@
+"""Repeated sampling: coverage, its law, selection, cost, and the sampler itself."""
