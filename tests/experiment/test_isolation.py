@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
 from types import ModuleType
 from typing import Any
+
+import pytest
 
 from paperworks.experiment.isolation import run_isolated
 from paperworks.experiment.trial import Outcome
@@ -81,3 +85,27 @@ def test_stop_ends_it_at_once(toys: ModuleType) -> None:
     outcome = run_isolated(toys.hanging, ARGUMENTS, timeout=60, memory=2, stop=stop)
     assert outcome is None
     assert time.monotonic() - started < 30
+
+
+@pytest.mark.slow
+def test_a_trial_does_not_outlive_a_killed_parent(tmp_path: Path) -> None:
+    from tests_helpers import gone
+
+    pid_file = tmp_path / "pid"
+    driver = tmp_path / "driver.py"
+    driver.write_text(
+        "import sys\n"
+        f"sys.path.insert(0, {str(Path(__file__).parent.parent / 'toys')!r})\n"
+        "import toy_claims\n"
+        "from paperworks.experiment.isolation import run_isolated\n"
+        "if __name__ == '__main__':\n"
+        f"    work = {{'seed': 0, 'device': 'cpu', 'pid_file': {str(pid_file)!r}}}\n"
+        "    run_isolated(toy_claims.hanging, work, timeout=300, memory=2)\n"
+    )
+    parent = subprocess.Popen([sys.executable, str(driver)])
+    while not pid_file.exists():
+        assert parent.poll() is None
+        time.sleep(0.05)
+    parent.kill()
+    parent.wait()
+    assert gone(int(pid_file.read_text()))

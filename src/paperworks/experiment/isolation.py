@@ -190,9 +190,7 @@ def _die_with_parent() -> None:
 def _limit_threads(threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(threads)
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(threads)
+    threadpool_limits(threads)  # BLAS and OpenMP, torch's included
     if "numba" in sys.modules:
         # Read when numba starts its threads; set_num_threads would start them here and now.
         sys.modules["numba"].config.NUMBA_NUM_THREADS = threads
