@@ -1,0 +1,15 @@
+"""Estimators and guarantees of statistics."""
+
+from paperworks.statistics.presto import (
+    PrestoClassifier,
+    PrestoClassifierCV,
+    PrestoPath,
+    presto_path,
+)
+
+__all__ = [
+    "PrestoClassifier",
+    "PrestoClassifierCV",
+    "presto_path",
+    "PrestoPath",
+]
