@@ -2,7 +2,7 @@
 
 Tang, Shavlovsky, Rahmanian, Tardini, Thekumparampil, Xiao and Ying, "Accelerating Sinkhorn
 Algorithm with Sparse Newton Iterations", ICLR 2024, arXiv:2401.12253: Algorithm 1 (the two
-stages), equation (5) (the Lyapunov potential) and its Hessian. What departs from it:
+stages), on the paper's Lyapunov potential and its Hessian. What departs from it:
 
 - The paper's Newton step moves both potentials at once. Here the row potentials are eliminated:
   for given column potentials they are scaled exactly, in closed form. The Newton direction of
