@@ -23,7 +23,7 @@ def test_an_entry_answers_what_a_reader_asks(entries: list[Entry]) -> None:
     assert len(cheap.values()[0][1]["ours"]) == 5
     assert cheap.effect_text.endswith("×")
     assert float(cheap.effect_text[:-1]) == pytest.approx(6**0.5, rel=0.05)
-    assert cheap.needed_text == "at least 1.5×"
+    assert cheap.needed_text == "≥ 1.5×"
     assert cheap.command == "paperworks check lion-k/cheap --tier quick --device cpu"
     assert cheap.seconds > 0
     assert cheap.machine["cores"] >= 1

@@ -126,7 +126,7 @@ COUNTS: dict[str, Any] = {
 
 CLAIMS = (
     Claim(
-        name="assignment-iterations",
+        name="assignment",
         statement=(
             "A random assignment problem of size 500 with uniform costs, at reg = 1/1200, is "
             "solved in a hundredth of Sinkhorn's iterations or fewer."
@@ -141,7 +141,7 @@ CLAIMS = (
         **COUNTS,
     ),
     Claim(
-        name="image-iterations",
+        name="images",
         statement=(
             "Transport between two images under Wasserstein-1 and Wasserstein-2 costs, at reg = "
             "1/1200 of the largest cost, takes a tenth of Sinkhorn's iterations or fewer."

@@ -11,7 +11,11 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+_PIPED_WIDTH = 160  # a table that goes into a file is not cut to a terminal's 80 columns
+
 console = Console()
+if not console.is_terminal:
+    console = Console(width=_PIPED_WIDTH)
 errors = Console(stderr=True)
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]

@@ -86,7 +86,7 @@ class Entry:
     def needed_text(self) -> str:
         """The effect that the paper's words need."""
         effect = self.claim.effect
-        relation = "more than" if effect.at_least == effect.parity else "at least"
+        relation = ">" if effect.at_least == effect.parity else "≥"
         return f"{relation} {self.format(effect.at_least)}"
 
     def format(self, effect: float) -> str:
