@@ -44,7 +44,9 @@ def on_page_content(html: str, **context: Any) -> str:
     """Turn formulas into MathML, which browsers draw by themselves: no script, no network."""
     return re.sub(
         r'<(span|div) class="arithmatex">\\[(\[](.*?)\\[)\]]</\1>',
-        lambda found: convert(unescape(found[2]), "inline" if found[1] == "span" else "block"),
+        lambda found: convert(
+            unescape(found[2]), display="inline" if found[1] == "span" else "block"
+        ),
         html,
         flags=re.DOTALL,
     )
