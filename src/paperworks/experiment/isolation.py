@@ -38,6 +38,7 @@ _PRELOAD = [
     "sklearn.linear_model",
     "sklearn.model_selection",
     "torch",
+    "torch._dynamo",  # which the first optimizer of a process would import
     "numba",
     "paperworks.experiment.isolation",
 ]

@@ -170,6 +170,17 @@ def test_fused_in_threads_equals_one_thread(monkeypatch: pytest.MonkeyPatch) -> 
     assert_same(one, many)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_compiled_kernel_is_used_where_fused_multiply_adds_are(dtype: torch.dtype) -> None:
+    from paperworks.training.lion_k import fused
+
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("how PyTorch rounds on this processor is not known here")
+    p, g, m = (t.to(dtype) for t in tensors([(5,)] * 3, 0))
+    assert fused.takes(p, g, m)
+    assert not fused.takes(p[::2], g[::2], m[::2])
+
+
 def test_fused_falls_back_where_rounding_differs(monkeypatch: pytest.MonkeyPatch) -> None:
     from paperworks.training.lion_k import fused
 
