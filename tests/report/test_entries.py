@@ -53,3 +53,22 @@ def test_only_today_s_code_is_shown(
         assert collect([claim], store, device="cuda")[0].verdict.conclusion == "not run"
         monkeypatch.setattr("paperworks.report.entries.fingerprint", lambda claim: "newer code")
         assert collect([claim], store)[0].verdict.conclusion == "not run"
+
+
+@pytest.mark.parametrize(
+    ("effect", "ratio", "difference"),
+    [
+        (1.0, "1×", "+1"),
+        (1.0021, "1.002×", "+1"),
+        (0.00142, "0.00142×", "+0.00142"),
+        (125.4, "125×", "+125"),
+        (82_731.0, "82,700×", "+8.27e+04"),
+    ],
+)
+def test_effects_read_well(toys: ModuleType, effect: float, ratio: str, difference: str) -> None:
+    from paperworks.experiment import Effect
+
+    entry = Entry(toys.claim(toys.steady), "quick", "cpu")
+    assert entry.format(effect) == ratio
+    other = toys.claim(toys.steady, effect=Effect("difference", 0.0))
+    assert Entry(other, "quick", "cpu").format(effect) == difference

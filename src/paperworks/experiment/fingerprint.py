@@ -14,8 +14,9 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import platform
-from collections.abc import Iterator
-from functools import lru_cache
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from pathlib import Path
 
 from paperworks.experiment.claim import Claim
@@ -54,32 +55,48 @@ def _sources(module: str) -> dict[str, bytes]:
         path = _path(name)
         if name in found or path is None:
             continue
-        found[name] = path.read_bytes()
-        tree = ast.parse(found[name])
-        found |= {f"{name}:{data.name}": data.read_bytes() for data in _data_files(tree, path)}
-        for package in _parents(name):
-            init = _path(package)
+        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
+        source = _read(path, package, path.stat().st_mtime_ns)
+        found[name] = source.text
+        found |= {
+            f"{name}:{beside.name}": beside.read_bytes()
+            for beside in path.parent.iterdir()
+            if beside.name in source.strings and beside.is_file()
+        }
+        for above in _parents(name):
+            init = _path(above)
             if init is not None:
                 # Under a key of its own: passing through a package is less than importing it.
-                found.setdefault(f"{package}.__init__", init.read_bytes())
-        package = name if path.name == "__init__.py" else name.rpartition(".")[0]
-        waiting += [target for target in _imports(tree, package) if target.split(".")[0] == top]
+                found.setdefault(f"{above}.__init__", init.read_bytes())
+        waiting += [target for target in source.imports if target.split(".")[0] == top]
     return found
 
 
-def _data_files(tree: ast.Module, path: Path) -> set[Path]:
-    """The files beside the module at ``path`` that a string in it names."""
-    names = {
+@dataclass(frozen=True)
+class _Source:
+    """A module's text, the modules that it names in imports, and its strings."""
+
+    text: bytes
+    imports: frozenset[str]
+    strings: frozenset[str]
+
+
+@cache
+def _read(path: Path, package: str, modified: int) -> _Source:
+    """Read and parse a module of ``package``, again only when it was modified."""
+    text = path.read_bytes()
+    nodes = list(ast.walk(ast.parse(text)))
+    strings = {
         node.value
-        for node in ast.walk(tree)
+        for node in nodes
         if isinstance(node, ast.Constant) and isinstance(node.value, str)
     }
-    return {beside for beside in path.parent.iterdir() if beside.name in names and beside.is_file()}
+    return _Source(text, frozenset(_imports(nodes, package)), frozenset(strings))
 
 
-def _imports(tree: ast.Module, package: str) -> Iterator[str]:
+def _imports(nodes: Iterable[ast.AST], package: str) -> Iterator[str]:
     """Every module that a module of ``package`` names in an import, wherever it stands."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom):

@@ -90,14 +90,26 @@ class Entry:
         return f"{relation} {self.format(effect.at_least)}"
 
     def format(self, effect: float) -> str:
-        """An effect as people write it: ``3.1×`` for a ratio, ``+0.02`` for a difference."""
-        if self.claim.effect.scale == "ratio":
-            return f"{effect:.3g}×"
-        return f"{effect:+.3g}" if effect else "0"
+        """An effect as people write it: ``3.14×`` for a ratio, ``+0.02`` for a difference."""
+        if self.claim.effect.scale == "difference":
+            return f"{effect:+.3g}" if effect else "0"
+        rounded = float(f"{effect:.4g}" if 0.9 < effect < 1.1 else f"{effect:.3g}")
+        return f"{rounded:,.0f}×" if rounded >= 1000 else f"{rounded:g}×"
 
     def interval(self, comparison: Comparison) -> str:
         """The interval of one comparison."""
         return f"{self.format(comparison.low)} to {self.format(comparison.high)}"
+
+    def label(self, work: str) -> str:
+        """What tells a piece of work from the tier's others: ``n=500``; "all" for a lone one."""
+        tier = self.claim.tier(self.tier)
+        works = tier.works if tier is not None else ()
+
+        def differs(name: str) -> bool:
+            return len({json.dumps(other.get(name)) for other in works}) > 1
+
+        settings = json.loads(work)
+        return ", ".join(f"{name}={settings[name]}" for name in settings if differs(name)) or "all"
 
     def values(self) -> list[tuple[str, dict[str, list[float]]]]:
         """Per piece of work, the metric's values over seeds, by label."""
@@ -105,7 +117,7 @@ class Entry:
         found: dict[str, dict[str, list[float]]] = {}
         for key, record in self.trials:
             if record.outcome.result is not None:
-                into = found.setdefault(describe(key.work), {label: [] for label in labels})
+                into = found.setdefault(self.label(key.work), {label: [] for label in labels})
                 for label in labels:
                     into[label].append(record.outcome.result.values[label])
         return list(found.items())
@@ -155,11 +167,6 @@ class Entry:
             "versions": versions(claim),
             "finished": self.finished,
         }
-
-
-def describe(work: str) -> str:
-    """A piece of work as a short label: ``n=500, reg=0.001``."""
-    return ", ".join(f"{name}={value}" for name, value in json.loads(work).items()) or "all"
 
 
 def collect(

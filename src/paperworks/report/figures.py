@@ -5,6 +5,7 @@ Text and axes take the colour of the page around them, so that one figure serves
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from typing import Any
@@ -16,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from paperworks.experiment.claim import Curve
 from paperworks.experiment.verdict import unit_effects
-from paperworks.report.entries import Entry, describe
+from paperworks.report.entries import Entry
 
 _INK = "#010203"  # stands for the page's own text colour, and is replaced by it
 _OURS = "#d1495b"
@@ -87,7 +88,7 @@ def _by_work(entry: Entry) -> list[tuple[str, list[Curve]]]:
     found: dict[str, list[Curve]] = {}
     for key, record in entry.trials:
         if record.outcome.result is not None and record.outcome.result.curves:
-            found.setdefault(describe(key.work), []).extend(record.outcome.result.curves)
+            found.setdefault(entry.label(key.work), []).extend(record.outcome.result.curves)
     return list(found.items())
 
 
@@ -117,9 +118,8 @@ def _curves(entry: Entry, work: str, curves: list[Curve]) -> str:
     return _svg(draw, f"{entry.command} {work}", 3.2, f"Curves of {entry.claim.id}, {work}")
 
 
-def _svg(draw: Any, salt: str, height: float, label: str) -> str:
-    # The salt keeps the ids of several figures on one page apart, and the output reproducible.
-    style: Any = {**_STYLE, "svg.hashsalt": salt}
+def _svg(draw: Any, name: str, height: float, label: str) -> str:
+    style: Any = {**_STYLE, "svg.hashsalt": name}  # a fixed salt makes the output reproducible
     with mpl.rc_context(style):
         figure = Figure(figsize=(5.0, height), layout="constrained")
         draw(figure.add_subplot())
@@ -129,5 +129,8 @@ def _svg(draw: Any, salt: str, height: float, label: str) -> str:
     svg = svg[svg.index("<svg") :].replace(_INK, "currentColor")
     svg = re.sub(r'<svg[^>]*?width="[^"]*"', lambda m: m[0].rsplit(" width", 1)[0], svg, count=1)
     svg = re.sub(r'(<svg[^>]*?) height="[^"]*"', r"\1", svg, count=1)
+    # Several figures stand on one page: their ids must differ.
+    prefix = hashlib.sha256(name.encode()).hexdigest()[:8]
+    svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>f{prefix}-", svg)
     title = label.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
     return svg.replace("<svg", f'<svg role="img" aria-label="{title}"', 1).strip()
