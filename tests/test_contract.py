@@ -13,7 +13,7 @@ import pytest
 from paperworks import catalog
 from paperworks.experiment import Claim, registry
 from paperworks.experiment.fingerprint import _sources
-from paperworks.experiment.runner import missing
+from paperworks.experiment.runner import extra_with, missing
 
 ROOT = Path(__file__).parent.parent
 THERE = [paper for paper in catalog.load() if paper.public]
@@ -71,7 +71,8 @@ def test_a_public_name_is_documented_and_exported(name: str) -> None:
 def test_a_claim_keeps_the_rules(claim: Claim) -> None:
     assert claim.paper in {paper.id for paper in THERE}
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", claim.name)
-    assert claim.statement.endswith(".")
+    assert claim.statement.rstrip(")").endswith(".")
+    assert all(extra_with(name) for name in claim.requires)
     for tier in (claim.quick, claim.full):
         assert tier is None or not claim.random or tier.seeds >= 5
     # Importing from a family would tie the claim's fingerprint to all methods of the family.

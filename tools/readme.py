@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 import sys
 from collections import defaultdict
-from datetime import date
 from pathlib import Path
 
 from paperworks import catalog
@@ -51,7 +50,8 @@ def papers_table() -> str:
     there = [paper for paper in catalog.load() if paper.status != "planned"]
     planned = [paper for paper in catalog.load() if paper.status == "planned"]
     head = "| paper | family | status | {} |\n|---|---|---|---|"
-    measured = f"Measured {date.today()} on {' and '.join(sorted(machines)) or 'no machine yet'}."
+    last = max((entry.finished for group in entries.values() for entry in group), default="never")
+    measured = f"Measured {last[:10]} on {' and '.join(sorted(machines)) or 'no machine yet'}."
     lines = [head.format("what was found (quick tier unless said)")]
     lines += [
         f"| [`{paper.id}`](docs/papers/{paper.id}.md) | {paper.family} | {paper.status} "

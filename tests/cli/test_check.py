@@ -28,7 +28,7 @@ def claimed(toys: ModuleType, monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     claims = {
         "lion-k": (toys.claim(toys.steady), toys.claim(toys.slow, full=Tier(), quick=None)),
         "presto": (toys.claim(toys.partly_raising, paper="presto"),),
-        "deis": (toys.claim(toys.steady, paper="deis", requires=("no-such-library",)),),
+        "deis": (toys.claim(toys.steady, paper="deis", requires=("POT",)),),
     }
     monkeypatch.setattr(registry, "papers", lambda: tuple(sorted(claims)))
     monkeypatch.setattr(registry, "claims", claims.__getitem__)
@@ -58,10 +58,13 @@ def test_a_failed_trial_is_named_and_counts(claimed: ModuleType) -> None:
     assert "inconclusive" in found.stdout
 
 
-def test_a_missing_library_is_named_and_counts(claimed: ModuleType) -> None:
+def test_a_missing_library_is_named_with_its_extra_and_counts(
+    claimed: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("paperworks.experiment.runner.missing", lambda claim: claim.requires)
     found = run("check", "deis", "--device", "cpu", "--json")
     assert found.exit_code == 1
-    assert "deis/steady cannot run: no-such-library missing; pip install" in found.stderr
+    assert "deis/steady cannot run: POT missing; pip install 'paperworks[bench]'" in found.stderr
     assert json.loads(found.stdout)[0]["verdict"] == "not run"
 
 

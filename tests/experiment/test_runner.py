@@ -7,7 +7,7 @@ from types import ModuleType
 import pytest
 
 from paperworks.experiment import Tier
-from paperworks.experiment.runner import Finished, execute, missing, plan, verdict
+from paperworks.experiment.runner import Finished, execute, extra_with, missing, plan, verdict
 from paperworks.experiment.store import Store
 
 
@@ -117,6 +117,16 @@ def test_bad_settings_are_named(toys: ModuleType, store: Store) -> None:
 def test_missing_libraries_are_named(toys: ModuleType) -> None:
     claim = toys.claim(toys.steady, requires=("numpy", "no-such-library"))
     assert missing(claim) == ("no-such-library",)
+
+
+def test_the_extra_that_brings_a_library_is_known() -> None:
+    assert [extra_with(name) for name in ("POT", "pot", "transformers")] == [
+        "bench",
+        "bench",
+        "llm",
+    ]
+    with pytest.raises(ValueError, match="no extra of paperworks brings 'no-such-library'"):
+        extra_with("no-such-library")
 
 
 @pytest.mark.slow

@@ -82,7 +82,7 @@ def check(
     """
     from paperworks.cli.live import Progress
     from paperworks.experiment.machine import resolve_device
-    from paperworks.experiment.runner import execute, missing, plan
+    from paperworks.experiment.runner import execute, extra_with, missing, plan
     from paperworks.experiment.store import Store, StoreError
     from paperworks.report import collect, render
 
@@ -94,9 +94,10 @@ def check(
             raise ValueError(f"none of these claims has a {tier} tier; try the other one")
         lacking = {claim.id: names for claim in offered if (names := missing(claim))}
         for claim, names in lacking.items():
+            extras = ",".join(sorted({extra_with(name) for name in names}))
             errors.print(
-                f"[yellow]{claim} cannot run:[/] {', '.join(names)} missing; "
-                "pip install 'paperworks[bench]'",
+                f"[yellow]{claim} cannot run:[/] {', '.join(names)} missing;",
+                escape(f"pip install 'paperworks[{extras}]'"),
                 highlight=False,
             )
         able = [claim for claim in offered if claim.id not in lacking]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib.metadata
 import logging
 import os
+import re
 import threading
 import warnings
 from collections.abc import Generator, Iterable, Sequence
@@ -48,6 +49,15 @@ def missing(claim: Claim) -> tuple[str, ...]:
         return False
 
     return tuple(name for name in claim.requires if absent(name))
+
+
+def extra_with(distribution: str) -> str:
+    """The extra of this package that brings a distribution, from the package's own metadata."""
+    for line in importlib.metadata.requires("paperworks") or ():
+        found = re.match(r"""([\w.-]+).*extra == ['"]([\w-]+)['"]""", line)
+        if found and found[1].lower() == distribution.lower():
+            return found[2]
+    raise ValueError(f"no extra of paperworks brings {distribution!r}; add it to pyproject.toml")
 
 
 def plan(
