@@ -98,6 +98,7 @@ def check(
             errors.print(
                 f"[yellow]{claim} cannot run:[/] {', '.join(names)} missing;",
                 escape(f"pip install 'paperworks[{extras}]'"),
+                soft_wrap=True,
                 highlight=False,
             )
         able = [claim for claim in offered if claim.id not in lacking]
