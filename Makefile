@@ -6,6 +6,8 @@ JOBS ?= 2
 
 # Also for pip's isolated build environments, which -c does not reach.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+# mkdocs-material announces its successor at every build.
+export NO_MKDOCS_2_WARNING := 1
 
 .PHONY: help demo test check bench docs readme constraints clean
 

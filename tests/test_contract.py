@@ -71,7 +71,7 @@ def test_a_public_name_is_documented_and_exported(name: str) -> None:
 def test_a_claim_keeps_the_rules(claim: Claim) -> None:
     assert claim.paper in {paper.id for paper in THERE}
     assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", claim.name)
-    assert claim.statement.rstrip(")").endswith(".")
+    assert claim.statement.endswith(".")
     assert all(extra_with(name) for name in claim.requires)
     for tier in (claim.quick, claim.full):
         assert tier is None or not claim.random or tier.seeds >= 5

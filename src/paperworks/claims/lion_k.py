@@ -269,7 +269,7 @@ CLAIMS = (
         statement=(
             "At equal steps and equal tuning Lion ends nearer to the optimum in the box than the "
             "field's own ways: AdamW with the same weight decay, Adam with projection, "
-            "projected gradient. (The paper does not say so; whoever has such a problem asks.)"
+            "projected gradient. The paper does not say so; whoever has such a problem asks."
         ),
         metric=GAP,
         better="lower",

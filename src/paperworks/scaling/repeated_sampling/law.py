@@ -61,6 +61,12 @@ class CoverageLaw:
         not know the problems.
     failed_draws : int
         Resamples that had nothing to fit (no problem solved, or every one at every k).
+
+    Examples
+    --------
+    >>> law = CoverageLaw.fit([1, 10, 100, 1000], [0.05, 0.30, 0.62, 0.83])
+    >>> [round(float(c), 2) for c in law.predict([100, 10_000]).coverage]
+    [0.62, 0.93]
     """
 
     a: float
