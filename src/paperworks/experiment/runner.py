@@ -52,12 +52,21 @@ def missing(claim: Claim) -> tuple[str, ...]:
 
 
 def extra_with(distribution: str) -> str:
-    """The extra of this package that brings a distribution, from the package's own metadata."""
+    """The extra of this package that brings a distribution, from the package's own metadata.
+
+    Of several the smallest: an extra for developers brings everything.
+    """
+    brings: dict[str, set[str]] = {}
     for line in importlib.metadata.requires("paperworks") or ():
         found = re.match(r"""([\w.-]+).*extra == ['"]([\w-]+)['"]""", line)
-        if found and found[1].lower() == distribution.lower():
-            return found[2]
-    raise ValueError(f"no extra of paperworks brings {distribution!r}; add it to pyproject.toml")
+        if found:
+            brings.setdefault(found[2], set()).add(found[1].lower())
+    able = [extra for extra, names in brings.items() if distribution.lower() in names]
+    if not able:
+        raise ValueError(
+            f"no extra of paperworks brings {distribution!r}; add it to pyproject.toml"
+        )
+    return min(able, key=lambda extra: len(brings[extra]))
 
 
 def plan(
