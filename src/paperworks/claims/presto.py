@@ -13,6 +13,8 @@ probability (a proper score) instead of the paper's binned calibration error.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.special import expit
 
@@ -123,9 +125,16 @@ _RARE = ((0, 3, 5), (0, 3.5, 5.5), (0, 4, 6))
 _MIDDLE = _RARE[1]
 _ERROR = "squared error of the rare class's probability"
 
+_COMMON: dict[str, Any] = {
+    "paper": "presto",
+    "better": "lower",
+    "ours": OURS,
+    "effect": Effect("ratio", 1.0),
+}
+
 CLAIMS = (
     Claim(
-        paper="presto",
+        **_COMMON,
         name="sparse-differences",
         statement=(
             "Where weight vectors of adjacent boundaries differ in a third or half of the "
@@ -133,17 +142,14 @@ CLAIMS = (
             "error than logistic regression on that class and than proportional odds."
         ),
         metric=f"{_ERROR} against the true one",
-        better="lower",
-        ours=OURS,
         contenders=PLAIN,
-        effect=Effect("ratio", 1.0),
         trial=synthetic,
         quick=Tier(works=_sparse(_MIDDLE)[:1], seeds=5),
         full=Tier(works=_sparse(*_RARE), seeds=50, timeout=300),
         requires=("statsmodels",),
     ),
     Claim(
-        paper="presto",
+        **_COMMON,
         name="dense-differences",
         statement=(
             "Also where all weights of adjacent boundaries differ, by uniform amounts, PRESTO "
@@ -151,17 +157,14 @@ CLAIMS = (
             "logistic regression on that class and than proportional odds."
         ),
         metric=f"{_ERROR} against the true one",
-        better="lower",
-        ours=OURS,
         contenders=PLAIN,
-        effect=Effect("ratio", 1.0),
         trial=synthetic,
         quick=Tier(works=_dense(_MIDDLE), seeds=5),
         full=Tier(works=_dense((0, 2.5, 4.5), *_RARE), seeds=50, timeout=300),
         requires=("statsmodels",),
     ),
     Claim(
-        paper="presto",
+        **_COMMON,
         name="real-data",
         statement=(
             "On real ordinal data whose last class is rare, PRESTO's held-out probability of that "
@@ -169,17 +172,14 @@ CLAIMS = (
             "proportional odds."
         ),
         metric=f"held-out {_ERROR} (Brier score)",
-        better="lower",
-        ours=OURS,
         contenders=PLAIN,
-        effect=Effect("ratio", 1.0),
         trial=real,
         quick=Tier(works=[{"data": "fair"}], seeds=5),
         full=Tier(works=[{"data": "fair"}, {"data": "wine"}], seeds=50, timeout=300),
         requires=("statsmodels",),
     ),
     Claim(
-        paper="presto",
+        **_COMMON,
         name="tuned-contenders",
         statement=(
             "The gain on the synthetic designs is due to relaxed proportional odds and not to the "
@@ -187,17 +187,14 @@ CLAIMS = (
             "same l1 penalty, tuned in the same way."
         ),
         metric=f"{_ERROR} against the true one",
-        better="lower",
-        ours=OURS,
         contenders=TUNED,
-        effect=Effect("ratio", 1.0),
         trial=synthetic,
         full=Tier(
             works=_sparse(*_RARE, tuned=True) + _dense(*_RARE, tuned=True), seeds=50, timeout=300
         ),
     ),
     Claim(
-        paper="presto",
+        **_COMMON,
         name="tuned-contenders-real-data",
         statement=(
             "On real ordinal data whose last class is rare, PRESTO's held-out probability of that "
@@ -205,10 +202,7 @@ CLAIMS = (
             "with the same l1 penalty, tuned in the same way."
         ),
         metric=f"held-out {_ERROR} (Brier score)",
-        better="lower",
-        ours=OURS,
         contenders=TUNED,
-        effect=Effect("ratio", 1.0),
         trial=real,
         full=Tier(
             works=[{"data": "fair", "tuned": True}, {"data": "wine", "tuned": True}],

@@ -12,11 +12,11 @@ import typer
 from rich.markup import escape
 
 from paperworks import catalog
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.catalog import UnknownPaperError
+from paperworks.cli.common import Json, console, errors, print_json, user_errors, write_report
 
 if TYPE_CHECKING:
     from paperworks.experiment import Claim
-    from paperworks.report import Entry
 
 Papers = Annotated[
     list[str] | None, typer.Argument(help="Ids of papers, or of single claims (paper/claim).")
@@ -80,13 +80,13 @@ def check(
     but the trials under way. The exit status is 0 when every trial ran, whatever the verdicts,
     and 1 when one failed or could not run.
     """
-    from paperworks.cli.live import Progress
+    from paperworks.cli.live import Progress, verdict_table
     from paperworks.experiment.machine import resolve_device
     from paperworks.experiment.runner import execute, extra_with, missing, plan
     from paperworks.experiment.store import Store, StoreError
     from paperworks.report import collect, render
 
-    with user_errors(KeyError, LookupError, ValueError, ModuleNotFoundError, StoreError):
+    with user_errors(UnknownPaperError, ValueError, ModuleNotFoundError, StoreError):
         chosen = select(papers or [], every, family)
         place = resolve_device(device)
         offered = [claim for claim in chosen if claim.tier(tier) is not None]
@@ -123,10 +123,9 @@ def check(
         if as_json:
             print_json([entry.to_dict() for entry in entries])
         else:
-            print_verdicts(entries)
+            console.print(verdict_table(entries))
         if report is not None:
-            write(report, render(entries, "html"))
-            errors.print(f"report: [bold]{report.resolve()}[/]", soft_wrap=True, highlight=False)
+            write_report(report, render(entries, "html"))
     failures = [failure for entry in entries for failure in entry.failures]
     for key, record in failures:
         lines = record.outcome.error.strip().splitlines() or ["no message"]
@@ -145,7 +144,7 @@ def select(papers: Sequence[str], every: bool, family: str | None) -> list[Claim
 
     Raises
     ------
-    ValueError, LookupError
+    ValueError, UnknownPaperError
         If nothing or too much was named, or something that does not exist.
     """
     from paperworks.experiment import registry
@@ -158,7 +157,7 @@ def select(papers: Sequence[str], every: bool, family: str | None) -> list[Claim
         among = {paper.id for paper in catalog.select(family=family)}
         papers = [id for id in registry.papers() if id in among]
         if not papers:
-            raise LookupError(f"no paper of the family {family!r} has a claim yet")
+            raise ValueError(f"no paper of the family {family!r} has a claim yet")
     return [claim for name in papers for claim in _named(name)]
 
 
@@ -167,25 +166,10 @@ def _named(name: str) -> Iterator[Claim]:
 
     paper, _, wanted = name.partition("/")
     if catalog.get(paper).id not in registry.papers():
-        raise LookupError(f"{paper} has no claim yet; `paperworks list --status ready`")
+        raise ValueError(f"{paper} has no claim yet; `paperworks list --status ready`")
     found = registry.claims(paper)
     chosen = [claim for claim in found if wanted in ("", claim.name)]
     if not chosen:
         names = ", ".join(claim.id for claim in found)
-        raise LookupError(f"there is no claim {name!r}; {paper} has {names}")
+        raise ValueError(f"there is no claim {name!r}; {paper} has {names}")
     yield from chosen
-
-
-def print_verdicts(entries: Sequence[Entry]) -> None:
-    """The entries as a table on standard output."""
-    from paperworks.cli.live import verdict_table
-
-    console.print(verdict_table(entries))
-
-
-def write(path: Path, text: str) -> None:
-    """Write a text file whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)

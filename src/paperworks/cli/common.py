@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -26,13 +27,21 @@ def print_json(value: Any) -> None:
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
 
 
+def write_report(path: Path, text: str) -> None:
+    """Write a report whole or not at all, and say where it is."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    part.write_text(text, encoding="utf-8")
+    part.replace(path)
+    where = escape(str(path.resolve()))
+    errors.print(f"report: [bold]{where}[/]", soft_wrap=True, highlight=False)
+
+
 @contextmanager
 def user_errors(*kinds: type[Exception]) -> Iterator[None]:
     """Turn the given exceptions into one red line on standard error and exit status 2."""
     try:
         yield
     except kinds as error:
-        # A KeyError's text is its argument's repr; the message itself has no markup.
-        text = error.args[0] if isinstance(error, KeyError) and error.args else error
-        errors.print("[bold red]error:[/]", escape(str(text)), soft_wrap=True, highlight=False)
+        errors.print("[bold red]error:[/]", escape(str(error)), soft_wrap=True, highlight=False)
         raise typer.Exit(2) from error

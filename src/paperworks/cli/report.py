@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from paperworks.cli.check import Family, Papers, StorePath, TierName, select, write
-from paperworks.cli.common import errors, user_errors
+from paperworks.catalog import UnknownPaperError
+from paperworks.cli.check import Family, Papers, StorePath, TierName, select
+from paperworks.cli.common import user_errors, write_report
 
 
 class FormatName(StrEnum):
@@ -43,7 +44,7 @@ def report(
     from paperworks.experiment.store import Store, StoreError
     from paperworks.report import collect, render
 
-    with user_errors(LookupError, ValueError, StoreError):
+    with user_errors(UnknownPaperError, ValueError, StoreError):
         claims = select(papers or [], every=not papers and family is None, family=family)
         with Store(store) as kept:
             text = render(collect(claims, kept, tier=tier), format)
@@ -52,5 +53,4 @@ def report(
     if out is None or str(out) == "-":
         typer.echo(text, nl=not text.endswith("\n"))
         return
-    write(out, text)
-    errors.print(f"report: [bold]{out.resolve()}[/]", soft_wrap=True, highlight=False)
+    write_report(out, text)

@@ -23,10 +23,10 @@ def claims(paper: str) -> tuple[Claim, ...]:
 
     Raises
     ------
-    KeyError
+    LookupError
         If the paper has none. The message lists the papers that have.
     """
     if paper not in papers():
-        raise KeyError(f"no claim for {paper!r}; papers with claims: {', '.join(papers())}")
+        raise LookupError(f"no claim for {paper!r}; papers with claims: {', '.join(papers())}")
     module = importlib.import_module(f"paperworks.claims.{paper.replace('-', '_')}")
     return tuple(module.CLAIMS)

@@ -140,9 +140,9 @@ def _effect(claim: Claim, result: TrialResult, contender: str) -> float:
 def _interval(effects: np.ndarray) -> tuple[float, float]:
     """A bootstrap interval of the mean; the range where there are too few values for one.
 
-    A percentile interval over five repeats misses on each side three times as often as it
-    promises. So its level is expanded as in Hesterberg (2015, "What Teachers Should Know About
-    the Bootstrap", section 5.2): for normal effects it is then as wide as Student's.
+    Over five repeats an interval that is not expanded misses on each side about three times as
+    often as it promises. So its level is expanded as in Hesterberg (2015, "What Teachers Should
+    Know About the Bootstrap"): for normal effects it is then about as wide as Student's.
     """
     n = len(effects)
     if n < MINIMUM_UNITS or np.ptp(effects) == 0:

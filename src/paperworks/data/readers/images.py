@@ -57,15 +57,7 @@ def cifar_binary(paths: Sequence[Path]) -> Fields:
         pixels = rows[:, 1:].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)
         return np.ascontiguousarray(pixels), rows[:, 0].astype(np.int64)
 
-    x_train, y_train = images(train)
-    x_test, y_test = images(parts["test_batch.bin"])
-    return {
-        "x_train": x_train,
-        "y_train": y_train,
-        "x_test": x_test,
-        "y_test": y_test,
-        "classes": _CIFAR_CLASSES,
-    }
+    return _cifar(images(train), images(parts["test_batch.bin"]))
 
 
 def cifar_jpeg(paths: Sequence[Path]) -> Fields:
@@ -75,12 +67,17 @@ def cifar_jpeg(paths: Sequence[Path]) -> Fields:
     rows would otherwise be of one class; the official order is lost. Decoding 60,000 small files
     takes 10 to 20 seconds, so the pixels are kept in the cache.
     """
-    (x_train, y_train), (x_test, y_test) = (_decoded(path) for path in paths)
+    train, test = (_decoded(path) for path in paths)
+    return _cifar(train, test)
+
+
+def _cifar(train: tuple[np.ndarray, np.ndarray], test: tuple[np.ndarray, np.ndarray]) -> Fields:
+    """The fields of either form, from pixels and labels."""
     return {
-        "x_train": x_train,
-        "y_train": y_train,
-        "x_test": x_test,
-        "y_test": y_test,
+        "x_train": train[0],
+        "y_train": train[1],
+        "x_test": test[0],
+        "y_test": test[1],
         "classes": _CIFAR_CLASSES,
     }
 
