@@ -1,4 +1,7 @@
-"""Find claims by the paper's id: the claims of ``some-paper`` are in ``claims/some_paper.py``."""
+"""Find claims by the paper's id: the claims of ``some-paper`` are in ``claims/some_paper.py``.
+
+A module there whose name begins with an underscore is shared by several papers' claims.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,11 @@ def papers() -> tuple[str, ...]:
     """The ids of all papers that have claims, in alphabetical order. Imports none of them."""
     folder = Path(paperworks.__file__).parent / "claims"
     return tuple(
-        sorted(module.name.replace("_", "-") for module in pkgutil.iter_modules([str(folder)]))
+        sorted(
+            module.name.replace("_", "-")
+            for module in pkgutil.iter_modules([str(folder)])
+            if not module.name.startswith("_")
+        )
     )
 
 

@@ -1,0 +1,257 @@
+"""Find the chain of blocks in a model, and run calibration data through it block by block."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from paperworks.compression.layers import as_call
+
+_WHOLE = "the whole model"
+_BEFORE = "before the blocks"
+_AFTER = "after the blocks"
+
+
+def _nothing() -> None:
+    pass
+
+
+@dataclass
+class Stage:
+    """Some layers of a model, and how to run the calibration data through them.
+
+    ``run`` sends the data through the part of the model where the layers are; ``advance`` is
+    called when they are done and prepares the next stage.
+    """
+
+    name: str
+    layers: list[str]
+    run: Callable[[], None] = _nothing
+    advance: Callable[[], None] = _nothing
+
+
+class _Reached(Exception):  # noqa: N818 - not an error: it ends a run early
+    pass
+
+
+@dataclass
+class _Call:
+    """One call of a block: what it was given, and what it gave."""
+
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    output: Any = None
+
+    @property
+    def extras(self) -> tuple[Any, ...]:
+        return (self.args[1:], tuple(self.kwargs.items()))
+
+
+@dataclass
+class _Chain:
+    """Blocks that pass a hidden state on, and the calibration data on its way through them."""
+
+    model: nn.Module
+    batches: list[Any]
+    blocks: list[str]
+    # Block i takes its other arguments (masks, positions) as block sources[i] does.
+    sources: list[int]
+    hidden: list[Tensor] = field(default_factory=list)
+    extras: list[dict[int, _Call]] = field(default_factory=list)
+
+    def enter(self) -> None:
+        """Record what the blocks are given, by running the model up to the first of them."""
+        last = max(self.sources)
+        for batch in self.batches:
+            calls: dict[int, _Call] = {}
+
+            def keep(index: int, args: Any, kwargs: Any, calls: Any = calls) -> None:
+                if index == 0:
+                    self.hidden.append(args[0])
+                if index in self.sources:
+                    # The hidden state itself is not kept twice.
+                    calls[index] = _Call((None, *args[1:]), kwargs)
+                if index == last:
+                    raise _Reached
+
+            hooks = [
+                self.model.get_submodule(name).register_forward_pre_hook(
+                    lambda _, args, kwargs, index=index: keep(index, args, kwargs),
+                    with_kwargs=True,
+                )
+                for index, name in enumerate(self.blocks)
+            ]
+            try:
+                run_model(self.model, [batch])
+            except _Reached:
+                pass
+            finally:
+                for hook in hooks:
+                    hook.remove()
+            self.extras.append(calls)
+
+    def call(self, index: int, batch: int) -> Tensor:
+        given = self.extras[batch][self.sources[index]]
+        block = self.model.get_submodule(self.blocks[index])
+        with torch.no_grad():
+            return _state(block(self.hidden[batch], *given.args[1:], **given.kwargs))
+
+    def run(self, index: int) -> None:
+        for batch in range(len(self.batches)):
+            self.call(index, batch)
+
+    def advance(self, index: int) -> None:
+        for batch in range(len(self.batches)):
+            self.hidden[batch] = self.call(index, batch)
+        if index == len(self.blocks) - 1:
+            self.hidden, self.extras = [], []
+
+
+def plan(model: nn.Module, layers: list[str], batches: list[Any]) -> list[Stage]:
+    """The stages in which to go through ``layers``, in order.
+
+    With calibration data a chain is used where the model is seen to behave as one: each block is
+    called once, in order, with what the block before it gave. Without, the blocks only divide
+    the work.
+    """
+    candidates = _candidates(model, layers)
+    if not batches:
+        blocks = candidates[0] if candidates else []
+        stages = [Stage(name, _within(name, layers)) for name in blocks]
+        rest = [name for name in layers if not any(name in stage.layers for stage in stages)]
+        return [stage for stage in [Stage(_WHOLE, rest), *stages] if stage.layers]
+    chain, early = _observe(model, candidates, layers, batches)
+    if chain is None:
+        return [Stage(_WHOLE, layers, lambda: run_model(model, batches))]
+    inside = {name for block in chain.blocks for name in _within(block, layers)}
+    before = [name for name in layers if name in early]
+    after = [name for name in layers if name not in inside and name not in early]
+    stages = [Stage(_BEFORE, before, lambda: run_model(model, batches), chain.enter)]
+    stages += [
+        Stage(
+            block,
+            _within(block, layers),
+            lambda index=index: chain.run(index),  # type: ignore[misc]
+            lambda index=index: chain.advance(index),  # type: ignore[misc]
+        )
+        for index, block in enumerate(chain.blocks)
+    ]
+    if after:
+        stages.append(Stage(_AFTER, after, lambda: run_model(model, batches)))
+    return stages
+
+
+def run_model(model: nn.Module, batches: list[Any]) -> None:
+    """Call the model on each batch, for what its hooks see."""
+    for batch in batches:
+        args, kwargs = as_call(batch)
+        with torch.no_grad():
+            model(*args, **kwargs)
+
+
+@contextmanager
+def evaluation(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode, and no cache of keys and values; both as they were afterwards."""
+    modes = {module: module.training for module in model.modules()}
+    config: Any = getattr(model, "config", None)
+    cache = getattr(config, "use_cache", None)
+    model.eval()
+    if cache is not None:
+        config.use_cache = False
+    try:
+        yield
+    finally:
+        if cache is not None:
+            config.use_cache = cache
+        for module, training in modes.items():
+            module.training = training
+
+
+def _within(block: str, layers: list[str]) -> list[str]:
+    return [name for name in layers if name == block or name.startswith(f"{block}.")]
+
+
+def _candidates(model: nn.Module, layers: list[str]) -> list[list[str]]:
+    """The children of each list of modules, those with the most weights to work on first."""
+    sizes = {name: model.get_submodule(name).weight.numel() for name in layers}  # type: ignore[operator]
+    found = []
+    for name, module in model.named_modules():
+        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1:
+            blocks = [f"{name}.{child}" if name else child for child, _ in module.named_children()]
+            weight = sum(sizes[each] for block in blocks for each in _within(block, layers))
+            found.append((weight, blocks))
+    # Stable: of two with the same weights inside, the outer one comes first.
+    return [blocks for weight, blocks in sorted(found, key=lambda each: -each[0]) if weight]
+
+
+def _observe(
+    model: nn.Module, candidates: list[list[str]], layers: list[str], batches: list[Any]
+) -> tuple[_Chain | None, set[str]]:
+    """The chain, if one of the candidates is one, and the layers called before it."""
+    calls: list[tuple[str, _Call]] = []
+    order: list[str] = []
+    hooks = []
+    for name in {name for blocks in candidates for name in blocks}:
+        module = model.get_submodule(name)
+
+        def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
+            calls.append((name, _Call(args, kwargs)))
+            order.append(name)
+
+        def leave(_: Any, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
+            next(call for other, call in reversed(calls) if other == name).output = output
+
+        hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
+        hooks.append(module.register_forward_hook(leave, with_kwargs=True))
+    for name in layers:
+        hooks.append(
+            model.get_submodule(name).register_forward_pre_hook(
+                lambda *_, name=name: order.append(name)
+            )
+        )
+    try:
+        run_model(model, batches[:1])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    for blocks in candidates:
+        mine = [(name, call) for name, call in calls if name in blocks]
+        if [name for name, _ in mine] != blocks or not _passes_on([call for _, call in mine]):
+            continue
+        sources = [
+            next(j for j in range(i + 1) if _same(mine[j][1].extras, mine[i][1].extras))
+            for i in range(len(blocks))
+        ]
+        early = {name for name in order[: order.index(blocks[0])] if name in layers}
+        return _Chain(model, batches, blocks, sources), early
+    return None, set()
+
+
+def _passes_on(calls: list[_Call]) -> bool:
+    """Whether each call's first argument is what the call before gave, untouched."""
+    if not all(call.args and isinstance(call.args[0], Tensor) for call in calls):
+        return False
+    return all(
+        isinstance(_state(before.output), Tensor) and _same(_state(before.output), after.args[0])
+        for before, after in pairwise(calls)
+    )
+
+
+def _state(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple | list) and output else output
+
+
+def _same(a: Any, b: Any) -> bool:
+    if a is b:
+        return True
+    if isinstance(a, Tensor) and isinstance(b, Tensor):
+        return a.shape == b.shape and bool(torch.equal(a, b))
+    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
+        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
+    return type(a) is type(b) and isinstance(a, str | int | float | bool) and a == b

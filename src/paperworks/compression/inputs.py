@@ -1,0 +1,74 @@
+"""Inputs of few bits, simulated: each number is rounded to a grid and stays a float."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from paperworks.compression.grids import Grid
+
+
+class InputQuantizer(nn.Module):
+    """Rounds a layer's input to ``scale * level`` for the levels of a grid.
+
+    Parameters
+    ----------
+    grid : Grid
+        Signed: its largest level and the lowest one have the same magnitude.
+    scale : Tensor, optional
+        The factor of the levels: a scalar, (channels,) for one per channel, fixed from
+        calibration data. None: each token (each row along the channels) has its own, so that its
+        largest magnitude is the largest level.
+    divide : (channels,) float, optional
+        The input is divided by this before it is rounded and **not** multiplied again: the
+        weights that follow carry the factor. SmoothQuant's migration, LLM-FP4's exponents.
+    axis : int
+        Where the channels are: -1 for a linear layer, 1 for a convolution.
+
+    Examples
+    --------
+    >>> from paperworks.compression.grids import FloatGrid
+    >>> InputQuantizer(FloatGrid(2, 1), torch.tensor(0.5))(torch.tensor([[0.3, 1.2, 9.0]]))
+    tensor([[0.2500, 1.0000, 3.0000]])
+    """
+
+    scale: Tensor | None
+    divide: Tensor | None
+
+    def __init__(
+        self,
+        grid: Grid,
+        scale: Tensor | None = None,
+        *,
+        divide: Tensor | None = None,
+        axis: int = -1,
+    ):
+        super().__init__()
+        for name, value in (("scale", scale), ("divide", divide)):
+            if value is not None and not bool((torch.isfinite(value) & (value > 0)).all()):
+                raise ValueError(f"{name} must be positive and finite, got {value}")
+        self.grid = grid
+        self.axis = axis
+        self.register_buffer("scale", scale)
+        self.register_buffer("divide", divide)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """The rounded input, of the shape and dtype of ``x``."""
+        if self.divide is not None:
+            x = x / self._along(self.divide, x)
+        if self.scale is not None:
+            scale = self._along(self.scale, x)
+        else:
+            largest = x.abs().amax(self.axis, keepdim=True)
+            scale = torch.where(largest > 0, largest / self.grid.largest, 1)
+        return self.grid.round(x / scale) * scale
+
+    def extra_repr(self) -> str:  # noqa: D102
+        kind = "per token" if self.scale is None else f"scale {tuple(self.scale.shape)}"
+        return f"{self.grid.name}, {kind}" + (", divided" if self.divide is not None else "")
+
+    def _along(self, value: Tensor, x: Tensor) -> Tensor:
+        value = value.to(x.dtype)
+        if value.dim() == 0 or self.axis == -1:
+            return value
+        return value.view(-1, *[1] * (x.dim() - 1 - self.axis % x.dim()))

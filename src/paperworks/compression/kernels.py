@@ -1,0 +1,235 @@
+"""Matrix times vector on packed weights, decoded in registers.
+
+One row of input is limited by the memory that the weights take, so a packed weight is faster than
+a float32 one as long as decoding keeps up. Plain loops do not: compilers turn a table look-up into
+one load per weight. The dot product is therefore written in LLVM's vector instructions, eight
+weights at a time, with the decoding that fits the grid:
+
+- equidistant levels: a multiplication, moved out of the loop;
+- floating-point formats of up to 4 exponent bits: the conversion from float16;
+- up to 8 magnitudes on x86 with AVX2: a permutation of a register that holds the table;
+- anything else: one load per weight.
+
+Layout: codes of ``bits`` bits are split into fields of 8, 4, 2 and 1 bits (6 = 4 + 2) that are
+stored apart, so that no code crosses a byte. Every TILE = 64 columns a field of width w takes 8 w
+bytes; the byte k of a tile holds the columns k, k + 8 w, k + 16 w, ... from its low bits up. So
+eight neighbouring codes always lie in eight neighbouring bytes at one shift.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import llvmlite.binding
+import numpy as np
+from llvmlite import ir
+from numba import njit, prange, types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+TILE = 64
+LANES = 8
+AFFINE, TABLE, SIGNED, FLOAT = range(4)
+"""Kinds of decoding. SIGNED: a table of magnitudes below a sign bit. FLOAT + m: ExMm, read as
+float16, whose exponent bias is 15."""
+HALF_BIAS = 15
+_HAS_PERMUTE = llvmlite.binding.get_host_cpu_features().get("avx2", False)
+
+
+def fields(bits: int) -> Iterator[tuple[int, int]]:
+    """The (width, shift) of the fields that a code is split into, from its low bits up."""
+    shift = 0
+    for width in (8, 4, 2, 1):
+        if bits & width:
+            yield width, shift
+            shift += width
+
+
+@intrinsic
+def _dot_tiles(typingctx, codes, x, table, tiles, bits, kind):
+    """Sum of level(code) * x over ``tiles`` tiles of one row; bits and kind are literals.
+
+    codes: pointer to uint8; x: pointer to float32; table: pointer to float32, 2**bits of them and
+    no fewer than 8. For AFFINE the level is the code itself.
+    """
+    if not isinstance(bits, types.IntegerLiteral) or not isinstance(kind, types.IntegerLiteral):
+        return None
+    width, way = bits.literal_value, kind.literal_value
+    floats = types.CPointer(types.float32)
+    signature = types.float32(types.CPointer(types.uint8), floats, floats, types.intp, bits, kind)
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        codes, x, table, tiles = arguments[:4]
+        i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
+        lanes_u8 = ir.VectorType(ir.IntType(8), LANES)
+        lanes_i32, lanes_f32 = ir.VectorType(i32, LANES), ir.VectorType(f32, LANES)
+        lanes_code = ir.VectorType(ir.IntType(16), LANES) if way >= FLOAT else lanes_i32
+
+        def function(name: str, result: ir.Type, *parameters: ir.Type) -> ir.Function:
+            return cgutils.get_or_insert_function(
+                builder.module, ir.FunctionType(result, parameters), name
+            )
+
+        def load(pointer: ir.Value, offset: ir.Value, kind: ir.Type) -> ir.Value:
+            at = builder.gep(pointer, [offset])
+            loaded = builder.load(builder.bitcast(at, ir.PointerType(kind)))
+            loaded.align = 1 if kind is lanes_u8 else 4  # rows start anywhere
+            return loaded
+
+        def splat(value: int) -> ir.Constant:
+            return ir.Constant(lanes_code, [value] * LANES)
+
+        zero = ir.Constant(lanes_f32, [0.0] * LANES)
+        permute = function("llvm.x86.avx2.permps", lanes_f32, lanes_f32, lanes_i32)
+        multiply_add = function("llvm.fma.v8f32", lanes_f32, lanes_f32, lanes_f32, lanes_f32)
+        sign = 2 ** (width - 1)
+        in_register = _HAS_PERMUTE and (width < 4 or (width == 4 and way == SIGNED))
+        register = load(table, ir.Constant(i64, 0), lanes_f32) if in_register else None
+
+        def with_sign(magnitude: ir.Value, code: ir.Value) -> ir.Value:
+            bit = builder.and_(builder.shl(code, splat(32 - width)), splat(-(2**31)))
+            raw = builder.xor(builder.bitcast(magnitude, lanes_i32), bit)
+            return builder.bitcast(raw, lanes_f32)
+
+        def from_half(code: ir.Value) -> ir.Value:
+            # The bits as a float16's, subnormals included; its other bias is the caller's.
+            magnitude = builder.and_(code, splat(sign - 1))
+            raw = builder.or_(
+                builder.shl(magnitude, splat(10 - (way - FLOAT))),
+                builder.and_(builder.shl(code, splat(16 - width)), splat(-(2**15))),
+            )
+            half = builder.bitcast(raw, ir.VectorType(ir.HalfType(), LANES))
+            return builder.fpext(half, lanes_f32)
+
+        def level(code: ir.Value) -> ir.Value:
+            if way == AFFINE:
+                return builder.sitofp(code, lanes_f32)
+            if way >= FLOAT:
+                return from_half(code)
+            if in_register:  # the permutation looks at three bits of an index
+                value = builder.call(permute, [register, code])
+                return with_sign(value, code) if width == 4 else value
+            value = ir.Constant(lanes_f32, ir.Undefined)
+            for lane in range(LANES):
+                index = builder.extract_element(code, ir.Constant(i32, lane))
+                one = builder.load(builder.gep(table, [index]))
+                value = builder.insert_element(value, one, ir.Constant(i32, lane))
+            return value
+
+        before = builder.block
+        loop, done = builder.append_basic_block("tile"), builder.append_basic_block("done")
+        start = ir.Constant(i64, 0)
+        builder.cbranch(builder.icmp_signed("<", start, tiles), loop, done)
+        builder.position_at_end(loop)
+        tile = builder.phi(i64)
+        tile.add_incoming(start, before)
+        # Four sums that do not wait for one another.
+        sums = [builder.phi(lanes_f32) for _ in range(4)]
+        for each in sums:
+            each.add_incoming(zero, before)
+        totals = list(sums)
+        code_at = builder.mul(tile, ir.Constant(i64, TILE * width // 8))
+        x_at = builder.mul(tile, ir.Constant(i64, TILE))
+        for vector in range(TILE // LANES):
+            code, plane = None, 0
+            for wide, shift in fields(width):
+                section, byte = divmod(vector, wide)
+                offset = builder.add(code_at, ir.Constant(i64, plane + LANES * byte))
+                field = builder.zext(load(codes, offset, lanes_u8), lanes_code)
+                field = builder.lshr(field, splat(section * wide))
+                field = builder.and_(field, splat(2**wide - 1))
+                field = builder.shl(field, splat(shift))
+                code = field if code is None else builder.or_(code, field)
+                plane += LANES * wide
+            inputs = load(x, builder.add(x_at, ir.Constant(i64, LANES * vector)), lanes_f32)
+            total = totals[vector % 4]
+            totals[vector % 4] = builder.call(multiply_add, [level(code), inputs, total])
+        following = builder.add(tile, ir.Constant(i64, 1))
+        tile.add_incoming(following, loop)
+        for each, total in zip(sums, totals, strict=True):
+            each.add_incoming(total, loop)
+        builder.cbranch(builder.icmp_signed("<", following, tiles), loop, done)
+        builder.position_at_end(done)
+        ends = [builder.phi(lanes_f32) for _ in range(4)]
+        for each, total in zip(ends, totals, strict=True):
+            each.add_incoming(zero, before)
+            each.add_incoming(total, loop)
+        lanes = builder.fadd(builder.fadd(ends[0], ends[1]), builder.fadd(ends[2], ends[3]))
+        result = ir.Constant(f32, 0.0)
+        for lane in range(LANES):
+            result = builder.fadd(result, builder.extract_element(lanes, ir.Constant(i32, lane)))
+        return result
+
+    return signature, generate
+
+
+@cache
+def matvec(bits: int, kind: int, parallel: bool) -> Callable[..., None]:
+    """The compiled ``(codes, x, table, scale, offset, out) -> None`` for one kind of weight.
+
+    codes : (columns, groups, bytes) uint8, in the layout of this module
+    x : (rows, groups * padded) float32, each group padded with zeros to whole tiles
+    table : (max(2**bits, 8),) float32; unused for AFFINE and FLOAT
+    scale, offset : (columns, groups) float32: a weight is ``scale * level + offset``
+    out : (rows, columns) float32, written
+    """
+
+    @njit(parallel=parallel, cache=True)
+    def run(codes, x, table, scale, offset, out):
+        columns, groups, size = codes.shape
+        tiles = size * 8 // (TILE * bits)
+        rows, padded = x.shape[0], tiles * TILE
+        sums = np.zeros((rows, groups), np.float32)
+        for row in range(rows):
+            for column in range(groups * padded):
+                sums[row, column // padded] += x[row, column]
+        for column in prange(columns):
+            for row in range(rows):
+                total = np.float32(0)
+                for group in range(groups):
+                    dot = _dot_tiles(  # type: ignore[call-arg,var-annotated]
+                        codes[column, group].ctypes,
+                        x[row, group * padded :].ctypes,
+                        table.ctypes,
+                        tiles,
+                        bits,
+                        kind,
+                    )
+                    total += scale[column, group] * dot + offset[column, group] * sums[row, group]
+                out[row, column] = total
+
+    return run
+
+
+@cache
+def decode(bits: int) -> Callable[..., None]:
+    """The compiled ``(codes, table, out) -> None`` that writes the levels of packed codes.
+
+    codes : (rows, groups, bytes) uint8; table : (2**bits,) float32;
+    out : (rows, groups, columns) float32, written.
+    """
+    # As arrays, since numba takes them for constants.
+    layout = list(fields(bits))
+    widths = np.array([width for width, _ in layout])
+    shifts = np.array([shift for _, shift in layout])
+
+    @njit(cache=True, nogil=True)
+    def run(codes, table, out):
+        rows, groups, columns = out.shape
+        for row in range(rows):
+            for group in range(groups):
+                packed, levels = codes[row, group], out[row, group]
+                for column in range(columns):
+                    tile, place = column // TILE, column % TILE
+                    at, code = tile * TILE * bits // 8, 0
+                    for k in range(widths.size):
+                        wide = widths[k]
+                        section, byte = place // (8 * wide), place % (8 * wide)
+                        field = packed[at + byte] >> (section * wide)
+                        code |= (field & ((1 << wide) - 1)) << shifts[k]
+                        at += 8 * wide
+                    levels[column] = table[code]
+
+    return run

@@ -1,0 +1,165 @@
+"""The shared walk: one block of a model at a time, each layer from its own inputs.
+
+A deep network is a chain of blocks. Only one block runs at a time: its layers' inputs are
+observed on the calibration batches, the layers are compressed, and the block as it is then makes
+the inputs of the next. So the calibration sees the error made so far, and beside the model no
+more is in memory than the batches' hidden states and what one block needs.
+
+A model that is not such a chain is one block; so are, each, the layers before the first block of
+a chain and those after the last.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from paperworks.compression.chain import evaluation, plan
+from paperworks.compression.layers import SKIP, as_batches, compressible, input_rows, replace
+
+Progress = Callable[[int, int, str], None]
+"""Called with the number of blocks done, their total, and the name of the one that starts."""
+
+
+class Observer(Protocol):
+    """Gathers what a method needs of one layer's inputs."""
+
+    def update(self, rows: Tensor) -> None:
+        """Take in (groups, rows, fan_in) inputs, as of :func:`layers.input_rows`."""
+
+
+class Checkpoint(Protocol):
+    """Keeps finished blocks, so that an interrupted walk can go on."""
+
+    def restore(self, block: str) -> dict[str, nn.Module] | None:
+        """The compressed layers of a block by name, or None where it is not finished."""
+
+    def save(self, block: str, layers: dict[str, nn.Module]) -> None:
+        """Keep the compressed layers of a block."""
+
+
+class LayerwiseMethod(ABC):
+    """A method that compresses one layer at a time, from what it saw of that layer's inputs.
+
+    Subclasses say what to gather (:meth:`observer`) and what to do with it
+    (:meth:`compress_layer`); the walk over the model is here.
+
+    Parameters
+    ----------
+    skip : sequence of str
+        Patterns of names of layers to leave alone; the default leaves out ``lm_head``.
+    """
+
+    needs_calibration = True
+    """False for a method that looks at the weights alone."""
+
+    def __init__(self, *, skip: Sequence[str] = SKIP):
+        self.skip = tuple(skip) if not isinstance(skip, str) else skip
+
+    def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
+        """Look at the whole model once, before the walk. By default nothing."""
+
+    def observer(self, name: str, layer: nn.Module) -> Observer | None:
+        """A fresh observer of one layer's inputs, or None where none is needed."""
+        return None
+
+    @abstractmethod
+    def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
+        """The compressed layer: ``layer`` itself, changed, or what takes its place.
+
+        ``seen`` is the layer's observer after all batches. No gradients are recorded, unless
+        within ``torch.enable_grad()``.
+        """
+
+    def __call__(
+        self,
+        model: nn.Module,
+        calibration: Iterable[Any] | None = None,
+        *,
+        progress: Progress | None = None,
+        checkpoint: Checkpoint | None = None,
+    ) -> nn.Module:
+        """Compress ``model`` in place and return it.
+
+        Parameters
+        ----------
+        model : nn.Module
+            With Linear or Conv2d layers.
+        calibration : iterable of batches
+            A batch is what the model's forward takes: a tensor, a tuple of positional arguments,
+            or a dict of keyword arguments. Not used by methods that look at the weights alone.
+        progress : callable (done, total, name), optional
+        checkpoint : Checkpoint, optional
+            Where finished blocks are kept and taken from.
+
+        Raises
+        ------
+        ValueError
+            If no layer is left to compress, a weight is not finite or tied to another, there is
+            no calibration data, or a layer does not run on it.
+        """
+        layers = compressible(model, skip=self.skip)
+        batches = as_batches(calibration) if self.needs_calibration else []
+        with evaluation(model):
+            self.prepare(model, layers, batches)
+            stages = plan(model, list(layers), batches)
+            for done, stage in enumerate(stages):
+                if progress is not None:
+                    progress(done, len(stages), stage.name)
+                new = checkpoint.restore(stage.name) if checkpoint is not None else None
+                if new is None:
+                    mine = {name: layers[name] for name in stage.layers}
+                    observers = {name: self.observer(name, layer) for name, layer in mine.items()}
+                    with _observing(mine, observers):
+                        if any(observers.values()):
+                            stage.run()
+                    with torch.no_grad():
+                        new = {
+                            name: self.compress_layer(name, layer, observers.pop(name))
+                            for name, layer in mine.items()
+                        }
+                    if checkpoint is not None:
+                        checkpoint.save(stage.name, new)
+                for name, layer in new.items():
+                    if layer is not layers[name]:
+                        replace(model, name, layer.train(layers[name].training))
+                stage.advance()
+            if progress is not None:
+                progress(len(stages), len(stages), "")
+        return model
+
+
+@contextmanager
+def _observing(
+    layers: dict[str, nn.Module], observers: dict[str, Observer | None]
+) -> Iterator[None]:
+    """Feed the inputs of the layers to their observers."""
+    reached = set()
+    hooks = []
+    for name, layer in layers.items():
+        observer = observers[name]
+        if observer is None:
+            continue
+
+        def see(layer: nn.Module, args: Any, name: str = name, observer: Any = observer) -> None:
+            if not bool(torch.isfinite(args[0]).all()):
+                raise ValueError(f"the inputs of {name} are not finite on the calibration data")
+            reached.add(name)
+            observer.update(input_rows(layer, args[0]))
+
+        hooks.append(layer.register_forward_pre_hook(see))
+    try:
+        yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+    silent = [name for name, observer in observers.items() if observer and name not in reached]
+    if silent:
+        raise ValueError(
+            f"the calibration data never reach {', '.join(silent)}: leave them out with skip="
+        )

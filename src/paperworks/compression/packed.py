@@ -1,0 +1,384 @@
+"""Weights of few bits, packed in memory, and the layers that run on them.
+
+A weight is ``scale * level + offset``: a code of b bits names the level in a table of 2**b, and
+scale and offset belong to an output channel, or to a group of neighbouring columns of it. All
+methods of this family end here, whatever their grid. A 4-bit weight takes half a byte in memory
+and on disk, and its scales 4 bytes each beside it. A row is padded to a multiple of 64 columns.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numba
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from paperworks.compression import kernels
+from paperworks.compression.grids import FloatGrid, Grid
+
+FEW_ROWS = 4  # up to so many rows of input, decoding in registers beats decoding to memory
+_CHUNK = 1 << 22  # weights decoded at a time otherwise: 16 MB
+_SPLIT = 1 << 20  # weights from which a second thread pays
+
+
+class PackedWeight(nn.Module):
+    """A weight whose codes are packed at their own bit width.
+
+    Parameters
+    ----------
+    codes : (out, groups, bytes) uint8
+        In the layout of :mod:`paperworks.compression.kernels`; see :meth:`pack`.
+    table : (2**bits,) float32
+        The level of each code.
+    scale : (out, groups) float32
+    offset : (out, groups) float32, optional
+    shape : tuple of int
+        Of the weight that this stands for: (out, in) or (out, in / groups, height, width).
+
+    Notes
+    -----
+    With a row of input the cost is O(out * fan_in) multiply-adds and bits / 32 of the memory
+    traffic of float32. With more than four rows the weight is decoded, 16 MB at a time.
+    """
+
+    codes: Tensor
+    table: Tensor
+    scale: Tensor
+    offset: Tensor | None
+
+    def __init__(
+        self,
+        codes: Tensor,
+        table: Tensor,
+        scale: Tensor,
+        offset: Tensor | None,
+        shape: tuple[int, ...],
+    ):
+        super().__init__()
+        self.register_buffer("codes", codes)
+        self.register_buffer("table", table)
+        self.register_buffer("scale", scale)
+        self.register_buffer("offset", offset)
+        self.shape = tuple(shape)
+        self._ready: tuple[Any, ...] | None = None
+
+    @classmethod
+    def pack(
+        cls,
+        codes: Tensor,
+        grid: Grid,
+        scale: Tensor,
+        *,
+        offset: Tensor | None = None,
+        shape: tuple[int, ...] | None = None,
+    ) -> PackedWeight:
+        """Pack codes of ``grid``.
+
+        Parameters
+        ----------
+        codes : (out, fan_in) uint8
+            As of :meth:`Grid.encode`.
+        grid : Grid
+        scale : (out, groups), (out, 1), (out,) or scalar float
+            Each group is fan_in / groups neighbouring columns.
+        offset : as ``scale``, optional
+            Added to the scaled level; for grids that do not reach both signs.
+        shape : tuple of int, optional
+            Of the weight where it is not a matrix.
+
+        Raises
+        ------
+        ValueError
+            If ``fan_in`` is no multiple of the number of groups, or a group no multiple of 64
+            columns (one group a row may have any length).
+        """
+        out, fan_in = codes.shape
+        scale = _per_group(scale, out)
+        groups = scale.shape[1]
+        if fan_in % groups or (groups > 1 and fan_in // groups % kernels.TILE):
+            raise ValueError(
+                f"{fan_in} columns do not make {groups} groups of a multiple of {kernels.TILE} "
+                f"columns; use another group size, or one scale per output channel"
+            )
+        if int(codes.max()) >= 2**grid.bits:
+            raise ValueError(f"code {int(codes.max())} is beyond {grid.name}'s {grid.bits} bits")
+        size = fan_in // groups
+        tiles = -(-size // kernels.TILE)
+        padded = functional.pad(codes.view(out, groups, size), (0, tiles * kernels.TILE - size))
+        packed = _pack(padded.view(out, groups, tiles, kernels.TILE), grid.bits)
+        return cls(
+            packed,
+            grid.table.clone(),
+            scale.float().contiguous(),
+            None if offset is None else _per_group(offset, out).float().contiguous(),
+            shape or (out, fan_in),
+        )
+
+    @property
+    def bits(self) -> int:
+        """The width of a code."""
+        return self.table.numel().bit_length() - 1
+
+    @property
+    def bytes(self) -> int:
+        """What the weight takes in memory and on disk: codes, table, scales and offsets."""
+        return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    @property
+    def fan_in(self) -> int:
+        """The number of columns."""
+        return math.prod(self.shape[1:])
+
+    def unpack(self) -> Tensor:
+        """The codes as (out, fan_in) uint8."""
+        out, groups, _ = self.codes.shape
+        codes = _unpack(self.codes, self.bits)
+        return codes.view(out, groups, -1)[:, :, : self.fan_in // groups].reshape(out, -1)
+
+    def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
+        """The weight that this stands for, in its own shape."""
+        return self._decode(slice(None)).to(dtype).view(self.shape)
+
+    def row(self, index: Tensor) -> Tensor:
+        """The rows ``index`` (any shape of int64) decoded: (..., fan_in) float32."""
+        return self._decode(index.reshape(-1)).view(*index.shape, self.fan_in)
+
+    def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
+        """``x @ weight.T + bias`` for x of shape (..., fan_in)."""
+        rows = x.numel() // self.fan_in
+        plain = x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad
+        if plain and 0 < rows <= FEW_ROWS:
+            product = self._times(x.reshape(rows, self.fan_in))
+            if bias is not None:
+                product += bias
+            return product.view(*x.shape[:-1], self.shape[0])
+        out = self.shape[0]
+        step = max(_CHUNK // self.fan_in, 1)
+        if step >= out:
+            return functional.linear(x, self._decode(slice(None)).to(x.dtype), bias)
+        parts = [
+            functional.linear(x, self._decode(slice(first, first + step)).to(x.dtype))
+            for first in range(0, out, step)
+        ]
+        product = torch.cat(parts, -1)
+        return product if bias is None else product + bias
+
+    def extra_repr(self) -> str:  # noqa: D102
+        groups = self.scale.shape[1]
+        return f"shape={self.shape}, bits={self.bits}, groups={groups}"
+
+    def _apply(self, *args: Any, **kwargs: Any) -> PackedWeight:
+        self._ready = None
+        table, scale, offset = self.table, self.scale, self.offset
+        super()._apply(*args, **kwargs)
+        # .half() and .bfloat16() are for activations: scales stay what they were fitted as.
+        self.table, self.scale = table.to(self.table.device), scale.to(self.table.device)
+        self.offset = None if offset is None else offset.to(self.table.device)
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_ready": None}
+
+    def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
+        self._ready = None
+        super()._load_from_state_dict(*args, **kwargs)
+
+    def _decode(self, rows: Any) -> Tensor:
+        scale, offset = self.scale[rows], None if self.offset is None else self.offset[rows]
+        packed = self.codes[rows]
+        out, groups, _ = packed.shape
+        if packed.device.type == "cpu":
+            levels = torch.empty(out, groups, self.fan_in // groups)
+            kernels.decode(self.bits)(packed.numpy(), self.table.numpy(), levels.numpy())
+        else:
+            codes = _unpack(packed, self.bits).view(out, groups, -1)
+            levels = self.table[codes[:, :, : self.fan_in // groups].int()]
+        levels *= scale[:, :, None]
+        if offset is not None:
+            levels += offset[:, :, None]
+        return levels.view(out, self.fan_in)
+
+    def _times(self, x: Tensor) -> Tensor:
+        if self._ready is None:
+            self._ready = self._prepare()
+        multiply, codes, table, scale, offset, width = self._ready
+        if width != self.fan_in:  # one group: a row's padding is at its end
+            x = functional.pad(x, (0, width - self.fan_in))
+        out = torch.empty(x.shape[0], self.shape[0])
+        multiply(codes, x.contiguous().numpy(), table, scale, offset, out.numpy())
+        return out
+
+    def _prepare(self) -> tuple[Any, ...]:
+        kind, factor = _kind(self.table)
+        scale = self.scale * factor
+        offset = torch.zeros_like(scale) if self.offset is None else self.offset
+        if kind == kernels.AFFINE:
+            step = self.table[1] - self.table[0]
+            offset = offset + scale * self.table[0]
+            scale = scale * step
+        table = functional.pad(self.table, (0, max(kernels.LANES - self.table.numel(), 0)))
+        threads = min(torch.get_num_threads(), numba.get_num_threads())
+        parallel = threads > 1 and self.codes.numel() * 8 // self.bits >= _SPLIT
+        width = self.codes[0].numel() * 8 // self.bits
+        multiply = kernels.matvec(self.bits, kind, parallel)
+        arrays = (self.codes, table, scale, offset)
+        return (multiply, *(each.contiguous().numpy() for each in arrays), width)
+
+
+def _kind(table: Tensor) -> tuple[int, float]:
+    """How the kernels decode this table, and a factor that their levels lack."""
+    levels = table.double()
+    half = levels.numel() // 2
+    bits = levels.numel().bit_length() - 1
+    steps = levels.diff()
+    if bool((steps == steps[0]).all()):
+        return kernels.AFFINE, 1.0
+    if bits <= 4 and torch.equal(levels[half:], -levels[:half]):
+        return kernels.SIGNED, 1.0
+    for exponent in range(1, min(bits, 5)):
+        grid = FloatGrid(exponent, bits - 1 - exponent)
+        if torch.equal(grid.table, table):
+            return kernels.FLOAT + grid.mantissa, 2.0 ** (kernels.HALF_BIAS - grid.bias)
+    return kernels.TABLE, 1.0
+
+
+def _per_group(value: Tensor, out: int) -> Tensor:
+    if value.dim() < 2:
+        value = value.reshape(-1, 1)
+    return value.expand(out, value.shape[1])
+
+
+def _pack(codes: Tensor, bits: int) -> Tensor:
+    """(out, groups, tiles, 64) codes to (out, groups, tiles * 8 * bits) bytes."""
+    parts = []
+    for width, shift in kernels.fields(bits):
+        field = (codes >> shift) & (2**width - 1)
+        sections = field.view(*codes.shape[:3], 8 // width, 8 * width)
+        packed = torch.zeros_like(sections[:, :, :, 0])
+        for place in range(8 // width):
+            packed |= sections[:, :, :, place] << (place * width)
+        parts.append(packed)
+    return torch.cat(parts, -1).flatten(2).contiguous()
+
+
+def _unpack(packed: Tensor, bits: int) -> Tensor:
+    """The inverse of ``_pack``: (out, groups, tiles, 64)."""
+    tiles = packed.view(*packed.shape[:2], -1, kernels.TILE * bits // 8)
+    codes, start = None, 0
+    for width, shift in kernels.fields(bits):
+        field = tiles[..., start : start + 8 * width]
+        places = [(field >> (place * width)) & (2**width - 1) for place in range(8 // width)]
+        part = torch.cat(places, -1) << shift
+        codes = part if codes is None else codes | part
+        start += 8 * width
+    assert codes is not None
+    return codes
+
+
+class QuantizedLinear(nn.Module):
+    """A linear layer on a packed weight, and on rounded inputs where asked.
+
+    Parameters
+    ----------
+    weight : PackedWeight
+        Of shape (out, in).
+    bias : (out,) float, optional
+    input_quantizer : nn.Module, optional
+        Applied to the input first; the simulation of inputs of few bits.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        input_quantizer: nn.Module | None = None,
+    ):
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.input_quantizer = input_quantizer
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        if self.input_quantizer is not None:
+            x = self.input_quantizer(x)
+        return self.weight.linear(x, self.bias)
+
+
+class QuantizedConv2d(nn.Module):
+    """A two-dimensional convolution on a packed weight; the rest as of :class:`QuantizedLinear`.
+
+    The weight is decoded whole at each call: a convolution uses it many times.
+    """
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        input_quantizer: nn.Module | None = None,
+        *,
+        stride: Any = 1,
+        padding: Any = 0,
+        dilation: Any = 1,
+        groups: int = 1,
+    ):
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.input_quantizer = input_quantizer
+        self.settings = {
+            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups
+        }  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(batch, channels, height, width) to the same of the output."""
+        if self.input_quantizer is not None:
+            x = self.input_quantizer(x)
+        weight = self.weight.dequantize(x.dtype)
+        return functional.conv2d(x, weight, self.bias, **self.settings)
+
+
+class QuantizedEmbedding(nn.Module):
+    """An embedding on a packed weight: only the rows asked for are decoded."""
+
+    def __init__(self, weight: PackedWeight):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, index: Tensor) -> Tensor:
+        """(...) int64 to (..., dim) float32."""
+        return self.weight.row(index)
+
+
+def quantized(
+    layer: nn.Module, weight: PackedWeight, input_quantizer: nn.Module | None = None
+) -> nn.Module:
+    """The packed form of ``layer``: its bias and settings, on ``weight``.
+
+    Raises
+    ------
+    ValueError
+        If the layer is no Linear, Conv2d or Embedding.
+    """
+    if isinstance(layer, nn.Linear):
+        return QuantizedLinear(weight, layer.bias, input_quantizer)
+    if isinstance(layer, nn.Conv2d):
+        return QuantizedConv2d(
+            weight,
+            layer.bias,
+            input_quantizer,
+            stride=layer.stride,
+            padding=layer.padding,
+            dilation=layer.dilation,
+            groups=layer.groups,
+        )
+    if isinstance(layer, nn.Embedding) and input_quantizer is None:
+        return QuantizedEmbedding(weight)
+    raise ValueError(f"no packed form of {type(layer).__name__}: use Linear, Conv2d or Embedding")

@@ -1,0 +1,131 @@
+"""Text as a language model's input: calibration windows, and perplexity."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+
+class Perplexity(NamedTuple):
+    """Perplexity of a text under a model, and over how many predicted tokens."""
+
+    value: float
+    tokens: int
+
+
+def encode(tokenizer: Any, text: str, length: int) -> Tensor:
+    """The tokens of a text, (tokens,) int64.
+
+    Raises
+    ------
+    ValueError
+        If there are fewer than ``length``.
+    """
+    # Of a whole book a tokenizer would warn that no model takes it at once.
+    tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    if len(tokens) < length:
+        raise ValueError(
+            f"the text has {len(tokens):,} tokens, fewer than one sequence of {length:,}: give a "
+            "longer text or shorter sequences"
+        )
+    return torch.tensor(tokens, dtype=torch.int64)
+
+
+def calibration_windows(
+    tokenizer: Any, text: str, *, length: int = 512, count: int = 32, seed: int = 0
+) -> list[Tensor]:
+    """Windows at random places of a text, as GPTQ and those after it calibrate.
+
+    Parameters
+    ----------
+    tokenizer : callable
+        A transformers tokenizer.
+    text : str
+    length : int
+        Tokens of a window.
+    count : int
+        How many; of a text too short for so many without overlap, they overlap.
+    seed : int
+
+    Returns
+    -------
+    list of (1, length) int64
+
+    Raises
+    ------
+    ValueError
+        If the text is shorter than one window.
+    """
+    tokens = encode(tokenizer, text, length)
+    generator = torch.Generator().manual_seed(seed)
+    starts = torch.randint(tokens.numel() - length + 1, (count,), generator=generator)
+    return [tokens[start : start + length][None] for start in starts.tolist()]
+
+
+def perplexity(
+    model: nn.Module,
+    tokenizer: Any,
+    text: str,
+    *,
+    length: int = 512,
+    windows: int | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Perplexity:
+    """Perplexity of a causal language model on a text, in windows that do not overlap.
+
+    Each window is predicted on its own, from its second token on: the field's convention for
+    comparing compressed models. Numbers depend on ``length`` and on the tokenizer.
+
+    Parameters
+    ----------
+    model : causal language model of transformers
+    tokenizer : its tokenizer
+    text : str
+    length : int
+        Tokens of a window. What is left at the end of the text is not used.
+    windows : int, optional
+        At most so many, from the start of the text. Default: all.
+    progress : callable (done, total), optional
+
+    Raises
+    ------
+    ValueError
+        If the text is shorter than one window.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> class Uniform(nn.Module):
+    ...     def forward(self, tokens, **_):
+    ...         return SimpleNamespace(logits=torch.zeros(*tokens.shape, 7))
+    >>> tokenizer = lambda text, **_: {"input_ids": [ord(letter) % 7 for letter in text]}
+    >>> round(perplexity(Uniform(), tokenizer, "a seven-sided die", length=4).value, 6)
+    7.0
+    """
+    tokens = encode(tokenizer, text, length)
+    rows = tokens[: tokens.numel() // length * length].view(-1, length)[:windows]
+    device = next((each.device for each in model.parameters()), torch.device("cpu"))
+    total = 0.0
+    was_training = model.training
+    model.eval()
+    try:
+        for done, row in enumerate(rows):
+            if progress is not None:
+                progress(done, len(rows))
+            with torch.no_grad():
+                logits = model(row[None].to(device), use_cache=False).logits[0, :-1]
+            total += float(
+                functional.cross_entropy(logits.float(), row[1:].to(device), reduction="sum")
+            )
+    finally:
+        model.train(was_training)
+    if progress is not None:
+        progress(len(rows), len(rows))
+    predicted = len(rows) * (length - 1)
+    mean = total / predicted
+    return Perplexity(math.exp(mean) if mean < 700 else math.inf, predicted)
