@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import pytest
 
@@ -20,3 +21,71 @@ def toys(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def _own_store(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """No test reads or writes the results of whoever runs it."""
     monkeypatch.setenv("PAPERWORKS_STORE", str(tmp_path / "results.sqlite"))
+
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz .,"
+
+
+def tiny_llama(*, tied: bool = True, layers: int = 3) -> Any:
+    """A language model small enough for any test."""
+    import torch
+
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        vocab_size=len(LETTERS),
+        hidden_size=64,
+        intermediate_size=96,
+        num_hidden_layers=layers,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        max_position_embeddings=128,
+        tie_word_embeddings=tied,
+        bos_token_id=None,
+        eos_token_id=None,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.LlamaForCausalLM(config)
+        # Initial weights are so small that no error of theirs shows in the output.
+        with torch.no_grad():
+            for parameter in model.parameters():
+                if parameter.dim() == 2:
+                    parameter.mul_(8)
+    return model.eval()
+
+
+@pytest.fixture
+def build_llama() -> Any:
+    return tiny_llama
+
+
+@pytest.fixture
+def llama() -> Any:
+    return tiny_llama()
+
+
+@pytest.fixture
+def tokenizer() -> Any:
+    pytest.importorskip("transformers")
+    from tokenizers import Tokenizer, models, pre_tokenizers
+    from transformers import PreTrainedTokenizerFast
+
+    inner = Tokenizer(models.WordLevel({letter: i for i, letter in enumerate(LETTERS)}, "."))
+    inner.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=inner, unk_token=".")
+
+
+@pytest.fixture
+def text() -> str:
+    import torch
+
+    generator = torch.Generator().manual_seed(1)
+    return "".join(LETTERS[i] for i in torch.randint(29, (3000,), generator=generator).tolist())
+
+
+@pytest.fixture
+def llama_folder(tmp_path: Path, llama: Any, tokenizer: Any) -> Path:
+    folder = tmp_path / "llama"
+    llama.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return folder

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import paperworks
-from paperworks.cli import catalog, check, data, passk, report
+from paperworks.cli import catalog, check, compress, data, passk, report
 
 app = typer.Typer(
     name="paperworks",
@@ -25,6 +25,8 @@ app.command("show", rich_help_panel=PAPERS)(catalog.show)
 app.command("check", rich_help_panel=CLAIMS)(check.check)
 app.command("report", rich_help_panel=CLAIMS)(report.report)
 app.add_typer(data.app, name="data", rich_help_panel=CLAIMS)
+app.command("compress", rich_help_panel=TOOLS)(compress.compress)
+app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
 
 

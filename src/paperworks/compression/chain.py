@@ -158,7 +158,7 @@ def run_model(model: nn.Module, batches: list[Any]) -> None:
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no cache of keys and values; both as they were afterwards."""
-    modes = {module: module.training for module in model.modules()}
+    modes = {name: module.training for name, module in model.named_modules()}
     config: Any = getattr(model, "config", None)
     cache = getattr(config, "use_cache", None)
     model.eval()
@@ -169,8 +169,9 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     finally:
         if cache is not None:
             config.use_cache = cache
-        for module, training in modes.items():
-            module.training = training
+        # By name, since a layer may have been replaced meanwhile.
+        for name, module in model.named_modules():
+            module.training = modes.get(name, modes[""])
 
 
 def _within(block: str, layers: list[str]) -> list[str]:

@@ -8,6 +8,7 @@ beyond the largest level is clipped to it.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 
 import torch
@@ -174,3 +175,12 @@ def float_grids(bits: int) -> list[FloatGrid]:
     if not 3 <= bits <= MAX_BITS:
         raise ValueError(f"floating-point formats have 3 to {MAX_BITS} bits, got {bits}")
     return [FloatGrid(exponent, bits - 1 - exponent) for exponent in range(1, bits)]
+
+
+def grid_from(name: str, table: Tensor) -> Grid:
+    """The grid that a saved model names: its own class where there is one, else the table."""
+    if found := re.fullmatch(r"(u?)int(\d)", name):
+        return IntegerGrid(int(found[2]), signed=not found[1])
+    if found := re.fullmatch(r"e(\d)m(\d)", name):
+        return FloatGrid(int(found[1]), int(found[2]))
+    return Grid(table, name)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import Grid
+from paperworks.compression.grids import Grid, grid_from
 
 
 class InputQuantizer(nn.Module):
@@ -62,6 +64,24 @@ class InputQuantizer(nn.Module):
             largest = x.abs().amax(self.axis, keepdim=True)
             scale = torch.where(largest > 0, largest / self.grid.largest, 1)
         return self.grid.round(x / scale) * scale
+
+    def spec(self) -> dict[str, Any]:
+        """What :meth:`from_spec` needs beside the state dict, as JSON values."""
+        return {
+            "grid": self.grid.name,
+            "table": self.grid.table.tolist(),
+            "scale": None if self.scale is None else list(self.scale.shape),
+            "divide": None if self.divide is None else list(self.divide.shape),
+            "axis": self.axis,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> InputQuantizer:
+        """A quantizer of that form, for :meth:`load_state_dict` to fill."""
+        sizes = (spec["scale"], spec["divide"])
+        scale, divide = (None if size is None else torch.ones(size) for size in sizes)
+        grid = grid_from(spec["grid"], torch.tensor(spec["table"]))
+        return cls(grid, scale, divide=divide, axis=spec["axis"])
 
     def extra_repr(self) -> str:  # noqa: D102
         kind = "per token" if self.scale is None else f"scale {tuple(self.scale.shape)}"

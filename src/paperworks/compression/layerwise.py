@@ -61,7 +61,7 @@ class LayerwiseMethod(ABC):
     def __init__(self, *, skip: Sequence[str] = SKIP):
         self.skip = tuple(skip) if not isinstance(skip, str) else skip
 
-    def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
+    def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:  # noqa: B027
         """Look at the whole model once, before the walk. By default nothing."""
 
     def observer(self, name: str, layer: nn.Module) -> Observer | None:
@@ -127,7 +127,7 @@ class LayerwiseMethod(ABC):
                         checkpoint.save(stage.name, new)
                 for name, layer in new.items():
                     if layer is not layers[name]:
-                        replace(model, name, layer.train(layers[name].training))
+                        replace(model, name, layer)
                 stage.advance()
             if progress is not None:
                 progress(len(stages), len(stages), "")

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from paperworks.compression import kernels
 from paperworks.compression.grids import FloatGrid, Grid
+from paperworks.compression.inputs import InputQuantizer
 
 FEW_ROWS = 4  # up to so many rows of input, decoding in registers beats decoding to memory
 _CHUNK = 1 << 22  # weights decoded at a time otherwise: 16 MB
@@ -37,6 +38,8 @@ class PackedWeight(nn.Module):
     offset : (out, groups) float32, optional
     shape : tuple of int
         Of the weight that this stands for: (out, in) or (out, in / groups, height, width).
+    name : str
+        Of the grid, for reports.
 
     Notes
     -----
@@ -56,6 +59,7 @@ class PackedWeight(nn.Module):
         scale: Tensor,
         offset: Tensor | None,
         shape: tuple[int, ...],
+        name: str,
     ):
         super().__init__()
         self.register_buffer("codes", codes)
@@ -63,6 +67,7 @@ class PackedWeight(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
         self.shape = tuple(shape)
+        self.name = name
         self._ready: tuple[Any, ...] | None = None
 
     @classmethod
@@ -115,7 +120,27 @@ class PackedWeight(nn.Module):
             scale.float().contiguous(),
             None if offset is None else _per_group(offset, out).float().contiguous(),
             shape or (out, fan_in),
+            grid.name,
         )
+
+    def spec(self) -> dict[str, Any]:
+        """What :meth:`from_spec` needs beside the state dict, as JSON values."""
+        return {
+            "shape": list(self.shape),
+            "codes": list(self.codes.shape),
+            "bits": self.bits,
+            "offset": self.offset is not None,
+            "name": self.name,
+        }
+
+    @classmethod
+    def from_spec(cls, spec: dict[str, Any]) -> PackedWeight:
+        """A weight of that form, for :meth:`load_state_dict` to fill."""
+        codes = torch.empty(spec["codes"], dtype=torch.uint8)
+        scale = torch.empty(spec["codes"][:2])
+        offset = torch.empty_like(scale) if spec["offset"] else None
+        table = torch.empty(2 ** spec["bits"])
+        return cls(codes, table, scale, offset, tuple(spec["shape"]), spec["name"])
 
     @property
     def bits(self) -> int:
@@ -168,7 +193,7 @@ class PackedWeight(nn.Module):
 
     def extra_repr(self) -> str:  # noqa: D102
         groups = self.scale.shape[1]
-        return f"shape={self.shape}, bits={self.bits}, groups={groups}"
+        return f"shape={self.shape}, {self.name}, bits={self.bits}, groups={groups}"
 
     def _apply(self, *args: Any, **kwargs: Any) -> PackedWeight:
         self._ready = None
@@ -286,7 +311,7 @@ class QuantizedLinear(nn.Module):
     weight : PackedWeight
         Of shape (out, in).
     bias : (out,) float, optional
-    input_quantizer : nn.Module, optional
+    input_quantizer : InputQuantizer, optional
         Applied to the input first; the simulation of inputs of few bits.
     """
 
@@ -296,7 +321,7 @@ class QuantizedLinear(nn.Module):
         self,
         weight: PackedWeight,
         bias: Tensor | None = None,
-        input_quantizer: nn.Module | None = None,
+        input_quantizer: InputQuantizer | None = None,
     ):
         super().__init__()
         self.weight = weight
@@ -322,7 +347,7 @@ class QuantizedConv2d(nn.Module):
         self,
         weight: PackedWeight,
         bias: Tensor | None = None,
-        input_quantizer: nn.Module | None = None,
+        input_quantizer: InputQuantizer | None = None,
         *,
         stride: Any = 1,
         padding: Any = 0,
@@ -358,7 +383,7 @@ class QuantizedEmbedding(nn.Module):
 
 
 def quantized(
-    layer: nn.Module, weight: PackedWeight, input_quantizer: nn.Module | None = None
+    layer: nn.Module, weight: PackedWeight, input_quantizer: InputQuantizer | None = None
 ) -> nn.Module:
     """The packed form of ``layer``: its bias and settings, on ``weight``.
 

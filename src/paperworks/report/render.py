@@ -45,30 +45,38 @@ def render(entries: Sequence[Entry], format: str = "html") -> str:
     raise ValueError(f"format must be one of {', '.join(FORMATS)}, got {format!r}")
 
 
-def _html(entries: Sequence[Entry]) -> str:
-    from paperworks.report.figures import figures  # matplotlib is slow to import
-
-    environment = jinja2.Environment(
+def environment() -> jinja2.Environment:
+    """Where the page templates are."""
+    return jinja2.Environment(
         loader=jinja2.PackageLoader("paperworks.report"),
         autoescape=True,
         trim_blocks=True,
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
+
+
+def _html(entries: Sequence[Entry]) -> str:
+    from paperworks.report.figures import figures  # matplotlib is slow to import
+
     papers = catalog.load()
-    return environment.get_template("report.html").render(
-        entries=entries,
-        figures=figures,
-        marks=_MARKS,
-        conclusions=conclusions(),
-        families=sorted({entry.paper.family for entry in entries}),
-        ready=sum(paper.status == "ready" for paper in papers),
-        papers=len(papers),
-        commit=commit(),
-        version=paperworks.__version__,
-        made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        slug=_slug,
-        duration=duration,
+    return (
+        environment()
+        .get_template("report.html")
+        .render(
+            entries=entries,
+            figures=figures,
+            marks=_MARKS,
+            conclusions=conclusions(),
+            families=sorted({entry.paper.family for entry in entries}),
+            ready=sum(paper.status == "ready" for paper in papers),
+            papers=len(papers),
+            commit=commit(),
+            version=paperworks.__version__,
+            made=datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+            slug=_slug,
+            duration=duration,
+        )
     )
 
 

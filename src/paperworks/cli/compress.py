@@ -1,0 +1,196 @@
+"""``paperworks compress`` and ``paperworks eval``: a language model made smaller, and measured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+from rich.progress import Progress as Bar
+from rich.table import Table
+
+from paperworks.cli.common import Json, console, errors, print_json, user_errors, write_report
+from paperworks.data.files import human_size
+
+_DEFAULT_MODEL = "smollm2-135m-instruct"
+_HELD_OUT = 0.2  # of the calibration text, where no other text is given
+
+_Length = Annotated[int, typer.Option(min=2, help="Tokens of a sequence.")]
+_EvalWindows = Annotated[
+    int | None, typer.Option(min=1, help="Sequences to measure on, from the start of the text.")
+]
+
+
+def compress(
+    out: Annotated[Path, typer.Option(help="Folder to write. Must not exist.")],
+    calibration: Annotated[
+        str, typer.Option(help="Text to calibrate on: a file, or a data set as wikitext-2-raw.")
+    ],
+    model: Annotated[
+        str, typer.Argument(help="A folder or hub name of transformers, or a small model's name.")
+    ] = _DEFAULT_MODEL,
+    prune: Annotated[
+        list[str] | None,
+        typer.Option(help="METHOD:SPARSITY or METHOD:N:M, as gblm:0.5 or wanda:2:4."),
+    ] = None,
+    quantize: Annotated[
+        list[str] | None,
+        typer.Option(help="METHOD:BITS, as llm-fp4:w4a4, nupes:w4 or rtn:w4g128."),
+    ] = None,
+    embeddings: Annotated[
+        int | None,
+        typer.Option(help="Bits of the embeddings and the head tied to them. Default: as they are."),
+    ] = None,
+    heldout: Annotated[
+        str | None,
+        typer.Option(help="Text to measure on. Default: the last fifth of the calibration text."),
+    ] = None,
+    length: _Length = 512,
+    windows: Annotated[int, typer.Option(min=1, help="Calibration sequences.")] = 32,
+    heldout_windows: _EvalWindows = 16,
+    seed: Annotated[int, typer.Option(help="Of the places of the calibration sequences.")] = 0,
+    json: Json = False,
+) -> None:
+    """Make a language model smaller, block by block, and say what it cost.
+
+    Steps are done in order: those of --prune first, then --quantize. OUT gets packed safetensors,
+    the configuration, the tokenizer and a report (report.html, report.json). An interrupted run
+    goes on at the last finished block when the same command is given again.
+
+    Prune with gblm, wanda, sparsegpt, magnitude, global-magnitude; quantize with llm-fp4, nupes,
+    gptq, smoothquant, minmax-fp, rtn.
+    """
+    from paperworks.compression.pipeline import compress as run
+    from paperworks.compression.steps import Step
+    from paperworks.report.compression import render_compression
+
+    steps = [Step("prune", text) for text in prune or ()]
+    steps += [Step("quantize", text) for text in quantize or ()]
+    with user_errors(ValueError, OSError, ImportError):
+        text = _text(calibration)
+        if heldout is None:
+            cut = int(len(text) * (1 - _HELD_OUT))
+            text, measured = text[:cut], text[cut:]
+        else:
+            measured = _text(heldout)
+        with _bar() as progress:
+            report = run(
+                model,
+                steps,
+                calibration=text,
+                heldout=measured,
+                out=out,
+                length=length,
+                windows=windows,
+                heldout_windows=heldout_windows,
+                seed=seed,
+                embeddings=embeddings,
+                progress=progress,
+            )
+        write_report(out / "report.html", render_compression(report))
+    if json:
+        print_json(report)
+        return
+    _show(report, out)
+
+
+def evaluate(
+    folder: Annotated[
+        str, typer.Argument(metavar="DIR", help="A compressed model, or any that compress takes.")
+    ],
+    text: Annotated[str, typer.Option(help="A text file, or a data set as wikitext-2-raw.")],
+    length: _Length = 512,
+    windows: _EvalWindows = None,
+    json: Json = False,
+) -> None:
+    """Perplexity and size of a compressed model, or of one that is not."""
+    from paperworks.compression.describe import describe, model_bytes
+    from paperworks.compression.saving import FORM, load_compressed
+    from paperworks.compression.text import perplexity
+    from paperworks.data import load_model
+
+    with user_errors(ValueError, OSError, ImportError):
+        compressed = Path(folder, FORM).is_file() or Path(folder, "report.json").is_file()
+        network, tokenizer = (load_compressed if compressed else load_model)(folder)
+        words = _text(text)
+        with _bar() as progress:
+            score = perplexity(
+                network,
+                tokenizer,
+                words,
+                length=length,
+                windows=windows,
+                progress=lambda done, total: progress("perplexity", done, total, ""),
+            )
+    layers = describe(network)
+    weights = sum(8 * each.bytes / each.bits_per_weight for each in layers)
+    result: dict[str, Any] = {
+        "perplexity": score.value,
+        "tokens": score.tokens,
+        "bytes": model_bytes(network),
+        "bits_per_weight": sum(8 * each.bytes for each in layers) / weights,
+    }
+    if json:
+        print_json(result)
+        return
+    console.print(
+        f"perplexity {score.value:.3f} on {score.tokens:,} tokens · "
+        f"{human_size(result['bytes'])} in memory · "
+        f"{result['bits_per_weight']:.2f} bits per weight",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _text(source: str) -> str:
+    """A file's text, or the parts of a data set of running text."""
+    from paperworks import data
+
+    path = Path(source)
+    if path.is_file():
+        return path.read_text("utf-8")
+    if source not in data.names():
+        raise ValueError(f"{source} is no file here, and no data set: see `paperworks data list`")
+    loaded = data.load(source)
+    if not isinstance(loaded, data.Text):
+        raise ValueError(f"{source} is not running text: use a text file, or wikitext-2-raw")
+    return "".join(part for part in (loaded.train, loaded.valid, loaded.test) if part)
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[str, int, int, str], None]]:
+    """Progress on standard error: a bar for each phase, and the part at work."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("[dim]{task.fields[part]}"),
+    )
+    with Bar(*columns, console=errors) as bar:
+        tasks: dict[str, Any] = {}
+
+        def progress(phase: str, done: int, total: int, part: str) -> None:
+            if phase not in tasks:
+                tasks[phase] = bar.add_task(phase, part="")
+            bar.update(tasks[phase], completed=done, total=total, part=part)
+
+        yield progress
+
+
+def _show(report: dict[str, Any], out: Path) -> None:
+    from paperworks.report.compression import bits_per_weight
+
+    before, after = report["before"], report["after"]
+    table = Table("", "before", "after")
+    for column in table.columns[1:]:
+        column.justify = "right"
+    table.add_row("perplexity", f"{before['perplexity']:.3f}", f"{after['perplexity']:.3f}")
+    table.add_row("in memory", human_size(before["bytes"]), human_size(after["bytes"]))
+    table.add_row("on disk", "", human_size(after["bytes_on_disk"]))
+    table.add_row("bits per weight", "", f"{bits_per_weight(report):.2f}")
+    console.print(table)
+    console.print(f"written: {out}", soft_wrap=True, highlight=False)

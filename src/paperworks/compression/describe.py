@@ -1,0 +1,117 @@
+"""What a model weighs: bits, bytes and zeros of every layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from paperworks.compression.packed import PackedWeight
+
+
+@dataclass(frozen=True)
+class LayerSummary:
+    """The weight of one layer.
+
+    Attributes
+    ----------
+    name : str
+        Of the layer in the model.
+    kind : str
+        Its class.
+    shape : tuple of int
+        Of the weight.
+    format : str
+        Number format of the weight: ``int4``, ``e2m1``, ``float32``.
+    bytes : int
+        What the weight takes in memory: codes, scales and all.
+    bits_per_weight : float
+        The same, by number of weights.
+    sparsity : float
+        The share of weights that are exactly zero.
+    inputs : str
+        Number format that the layer's inputs are rounded to, or ``""``.
+    levels, counts : tuple
+        A histogram: how many weights use each level of the table, by level before scaling; for
+        a weight that is not packed, bins of its range relative to the largest magnitude.
+    """
+
+    name: str
+    kind: str
+    shape: tuple[int, ...]
+    format: str
+    bytes: int
+    bits_per_weight: float
+    sparsity: float
+    inputs: str
+    levels: tuple[float, ...]
+    counts: tuple[int, ...]
+
+
+_BINS = 41  # odd: zero is the middle of a bin
+
+
+def describe(model: nn.Module) -> list[LayerSummary]:
+    """One summary for every layer with a weight of two dimensions or more.
+
+    Cost: each packed weight is decoded once, one at a time.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(4, 2)
+    >>> _ = torch.nn.init.zeros_(layer.weight)
+    >>> [(each.format, each.bytes, each.sparsity) for each in describe(nn.Sequential(layer))]
+    [('float32', 32, 1.0)]
+    """
+    summaries, counted = [], set()
+    for name, module in model.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, PackedWeight) or id(weight) in counted:
+            continue  # seen with the layer it belongs to, or tied to one seen before
+        if isinstance(weight, PackedWeight):
+            form, size, values = weight.name, weight.bytes, weight.dequantize()
+            levels, counts = _codes_used(weight)
+        elif isinstance(weight, Tensor) and weight.dim() >= 2:
+            form = str(weight.dtype).removeprefix("torch.")
+            size, values = weight.numel() * weight.element_size(), weight.detach()
+            levels, counts = _bins(values)
+        else:
+            continue
+        counted.add(id(weight))
+        quantizer = getattr(module, "input_quantizer", None)
+        grid = getattr(quantizer, "grid", None)
+        summaries.append(
+            LayerSummary(
+                name=name,
+                kind=type(module).__name__,
+                shape=tuple(values.shape),
+                format=form,
+                bytes=size,
+                bits_per_weight=8 * size / values.numel(),
+                sparsity=float((values == 0).float().mean(dtype=torch.float64)),
+                inputs=grid.name if grid is not None else "",
+                levels=tuple(levels.tolist()),
+                counts=tuple(counts.tolist()),
+            )
+        )
+    return summaries
+
+
+def model_bytes(model: nn.Module) -> int:
+    """What all parameters and buffers take in memory; tied ones count once."""
+    tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
+    return sum(each.numel() * each.element_size() for each in tensors.values())
+
+
+def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:
+    counts = torch.bincount(weight.unpack().flatten().int(), minlength=weight.table.numel())
+    order = weight.table.argsort(stable=True)
+    return weight.table[order], counts[order]
+
+
+def _bins(weight: Tensor) -> tuple[Tensor, Tensor]:
+    top = float(weight.abs().max()) or 1.0
+    edge = top * _BINS / (_BINS - 1)  # the first and the last bin are centred on the extremes
+    counts = torch.histc(weight.float(), _BINS, -edge, edge).long()
+    return torch.linspace(-1, 1, _BINS), counts

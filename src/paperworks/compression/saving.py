@@ -1,0 +1,243 @@
+"""Compressed models on disk.
+
+A folder holds ``model.safetensors`` (the packed codes as they are in memory), ``compression.json``
+(the form of each compressed layer, and the size and checksum of the weights) and, for a model of
+transformers, its configuration and tokenizer. It is written beside its target and renamed when
+complete: a folder that loads is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.layers import replace
+from paperworks.compression.packed import (
+    PackedWeight,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+)
+from paperworks.data import LoadedModel
+from paperworks.data.files import sha256
+from paperworks.data.models import require
+
+FORMAT = 1
+WEIGHTS, FORM = "model.safetensors", "compression.json"
+
+
+class DamagedModelError(ValueError):
+    """A folder that is no complete compressed model."""
+
+
+def save_compressed(
+    model: nn.Module,
+    folder: str | os.PathLike[str],
+    *,
+    tokenizer: Any = None,
+    notes: dict[str, Any] | None = None,
+) -> Path:
+    """Write a compressed model; nothing half-written can be left behind that loads.
+
+    Parameters
+    ----------
+    model : nn.Module
+        Any module with compressed layers; a model of transformers keeps its configuration.
+    folder : path
+        Must not exist yet.
+    tokenizer : optional
+        Of transformers; saved beside the model.
+    notes : dict, optional
+        JSON values kept in ``compression.json``, as of the steps that were applied.
+
+    Raises
+    ------
+    FileExistsError
+        If there is something at ``folder``.
+    ImportError
+        Where safetensors is not installed (the extra ``llm``).
+    """
+    require("llm", "safetensors")
+    from safetensors.torch import save_file
+
+    target = Path(folder)
+    if target.exists():
+        raise FileExistsError(f"{target} exists: choose another folder, or remove it first")
+    target.parent.mkdir(parents=True, exist_ok=True)
+    forms = {name: form for name, module in model.named_modules() if (form := form_of(module))}
+    tensors: dict[str, Any] = {}
+    aliases: dict[str, str] = {}
+    seen: dict[Any, str] = {}
+    for name, tensor in model.state_dict().items():
+        key = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
+        if key in seen:
+            aliases[name] = seen[key]
+        else:
+            seen[key] = name
+            tensors[name] = tensor.contiguous()
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
+        made = Path(scratch, "model")
+        made.mkdir()
+        save_file(tensors, made / WEIGHTS, metadata={"format": "pt"})
+        config: Any = getattr(model, "config", None)
+        if hasattr(config, "architectures"):  # as transformers' own save_pretrained does
+            config.architectures = [type(model).__name__]
+        for part in (config, getattr(model, "generation_config", None), tokenizer):
+            if part is not None and hasattr(part, "save_pretrained"):
+                part.save_pretrained(made)
+        record = {
+            "format": FORMAT,
+            "layers": forms,
+            "aliases": aliases,
+            "weights": {"size": (made / WEIGHTS).stat().st_size, "sha256": sha256(made / WEIGHTS)},
+            **(notes or {}),
+        }
+        (made / FORM).write_text(json.dumps(record, indent=1), "utf-8")
+        made.rename(target)
+    return target
+
+
+def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
+    """``compression.json`` of a folder whose weights are all there.
+
+    Raises
+    ------
+    DamagedModelError
+        If it is missing or of a newer version, or if the weights are not those it describes.
+    """
+    folder = Path(folder)
+    try:
+        record = json.loads((folder / FORM).read_text("utf-8"))
+        version, weights = record["format"], record["weights"]
+    except FileNotFoundError:
+        raise DamagedModelError(
+            f"{folder} holds no {FORM}: it is no compressed model, or its writing was cut off"
+        ) from None
+    except (ValueError, KeyError, TypeError) as error:
+        raise DamagedModelError(f"{folder / FORM} cannot be read: compress again") from error
+    if version != FORMAT:
+        raise DamagedModelError(
+            f"{folder} is of format {version}, this version reads {FORMAT}: update paperworks"
+        )
+    path = folder / WEIGHTS
+    size = path.stat().st_size if path.is_file() else None
+    if size != weights["size"] or sha256(path) != weights["sha256"]:
+        raise DamagedModelError(
+            f"{path} is not what was written ({size} of {weights['size']:,} bytes, or changed): "
+            "copy it again or compress again"
+        )
+    return record
+
+
+def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = None) -> LoadedModel:
+    """Read a compressed model back, ready to run.
+
+    Parameters
+    ----------
+    folder : path
+        Written by :func:`save_compressed`.
+    model : nn.Module, optional
+        The uncompressed module, whose layers are then replaced in place; its weights do not
+        matter. Default: built from the configuration in the folder by transformers.
+
+    Returns
+    -------
+    LoadedModel
+        ``(model, tokenizer)``, the model in evaluation mode; the tokenizer is None where none
+        was saved.
+
+    Raises
+    ------
+    DamagedModelError
+        See :func:`read_form`; also if the weights do not fit ``model``.
+    ImportError
+        Where the extra ``llm`` is needed and not installed.
+    """
+    record = read_form(folder)
+    require("llm", "safetensors")
+    from safetensors.torch import load_file
+
+    tokenizer = None
+    if model is None:
+        model, tokenizer = _skeleton(Path(folder))
+    for name, form in record["layers"].items():
+        replace(model, name, build(form))
+    tensors = load_file(Path(folder, WEIGHTS))
+    tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
+    try:
+        model.load_state_dict(tensors, assign=True)
+    except RuntimeError as error:
+        raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
+    _tie(model, record["aliases"])
+    return LoadedModel(model.eval(), tokenizer)
+
+
+def form_of(module: nn.Module) -> dict[str, Any] | None:
+    """The form of a compressed layer as JSON values, or None for any other module."""
+    if not isinstance(module, QuantizedLinear | QuantizedConv2d | QuantizedEmbedding):
+        return None
+    form: dict[str, Any] = {"kind": type(module).__name__, "weight": module.weight.spec()}
+    if not isinstance(module, QuantizedEmbedding):
+        form["bias"] = module.bias is not None
+        quantizer = module.input_quantizer
+        form["input"] = None if quantizer is None else quantizer.spec()
+    if isinstance(module, QuantizedConv2d):
+        form["settings"] = module.settings
+    return form
+
+
+def build(form: dict[str, Any]) -> nn.Module:
+    """A layer of that form, with empty tensors."""
+    weight = PackedWeight.from_spec(form["weight"])
+    if form["kind"] == "QuantizedEmbedding":
+        return QuantizedEmbedding(weight)
+    bias = torch.empty(weight.shape[0]) if form["bias"] else None
+    quantizer = None if form["input"] is None else InputQuantizer.from_spec(form["input"])
+    settings = form.get("settings", {})
+    return _KINDS[form["kind"]](weight, bias, quantizer, **settings)
+
+
+_KINDS: dict[str, Any] = {
+    kind.__name__: kind for kind in (QuantizedLinear, QuantizedConv2d, QuantizedEmbedding)
+}
+
+
+def _tie(model: nn.Module, aliases: dict[str, str]) -> None:
+    """Make one again of what two layers shared."""
+    for name, source in aliases.items():
+        if name.endswith(".codes"):
+            weight = model.get_submodule(source.removesuffix(".codes"))
+            replace(model, name.removesuffix(".codes"), weight)
+    if any(name.endswith(".weight") for name in aliases):
+        tie = getattr(model, "tie_weights", None)
+        if callable(tie):
+            tie()
+
+
+def _skeleton(folder: Path) -> tuple[nn.Module, Any]:
+    """The model of a configuration with no memory spent on its weights, and the tokenizer."""
+    require("llm", "transformers", "accelerate")
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+
+    if not (folder / "config.json").is_file():
+        raise ValueError(
+            f"{folder} holds no config.json, so it is not a model of transformers: "
+            "give the uncompressed module as model="
+        )
+    config = AutoConfig.from_pretrained(folder, local_files_only=True)
+    causal = any(name.endswith("ForCausalLM") for name in config.architectures or ())
+    # Buffers are real: what a model computes once, as rotary angles, is not in the file.
+    with init_empty_weights(include_buffers=False):
+        model = (AutoModelForCausalLM if causal else AutoModel).from_config(config)
+    tokenizer = None
+    if (folder / "tokenizer_config.json").is_file():
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
+    return model, tokenizer

@@ -1,0 +1,91 @@
+"""Methods by name, as the command line gives them: ``gblm:0.5``, ``llm-fp4:w4a4``."""
+
+from __future__ import annotations
+
+import importlib
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal
+
+Kind = Literal["prune", "quantize"]
+
+
+@dataclass(frozen=True)
+class Step:
+    """One method with its settings, in the order of the command line.
+
+    Attributes
+    ----------
+    kind : "prune" or "quantize"
+    text : str
+        As given, as ``gblm:2:4``.
+    """
+
+    kind: Kind
+    text: str
+
+    def method(self) -> Any:
+        """A fresh instance of the method.
+
+        Raises
+        ------
+        ValueError
+            For a name or a setting that is not known.
+        """
+        name, _, setting = self.text.partition(":")
+        table = _METHODS[self.kind]
+        if name not in table:
+            known = ", ".join(table)
+            raise ValueError(f"no method {name!r} to {self.kind} with; there are: {known}")
+        module, attribute, fixed = table[name]
+        read = _sparsity if self.kind == "prune" else _widths
+        build: Callable[..., Any] = getattr(
+            importlib.import_module(f"paperworks.compression.{module}"), attribute
+        )
+        try:
+            return build(**fixed, **read(setting))
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"--{self.kind} {self.text}: {error}") from error
+
+
+_METHODS: dict[Kind, dict[str, tuple[str, str, dict[str, Any]]]] = {
+    "prune": {
+        "gblm": ("gblm", "GBLMPruner", {}),
+        "wanda": ("pruning", "Wanda", {}),
+        "sparsegpt": ("sparsegpt", "SparseGPT", {}),
+        "magnitude": ("pruning", "MagnitudePruner", {}),
+        "global-magnitude": ("global_magnitude", "GlobalMagnitudePruner", {}),
+    },
+    "quantize": {
+        "llm-fp4": ("llm_fp4", "LLMFP4", {}),
+        "nupes": ("nupes", "NUPES", {}),
+        "gptq": ("gptq", "GPTQ", {}),
+        "smoothquant": ("rounding", "SmoothQuant", {}),
+        "minmax-fp": ("rounding", "MinMaxFP", {}),
+        "rtn": ("rounding", "RoundToNearest", {}),
+    },
+}
+
+
+def _sparsity(setting: str) -> dict[str, Any]:
+    if re.fullmatch(r"\d+:\d+", setting):
+        return {"pattern": setting}
+    try:
+        return {"sparsity": float(setting)}
+    except ValueError:
+        raise ValueError(
+            f"expected a sparsity as 0.5 or a pattern as 2:4, got {setting!r}"
+        ) from None
+
+
+def _widths(setting: str) -> dict[str, Any]:
+    found = re.fullmatch(r"w(\d+)(?:a(\d+))?(?:g(\d+))?", setting)
+    if not found:
+        raise ValueError(f"expected bits as w4, w4a8 or w4g128, got {setting!r}")
+    settings: dict[str, Any] = {"weight_bits": int(found[1])}
+    if found[2] and int(found[2]) < 16:  # w4a16: inputs stay as they are
+        settings["activation_bits"] = int(found[2])
+    if found[3]:
+        settings["group"] = int(found[3])
+    return settings

@@ -1,0 +1,229 @@
+"""The walk: what layers are shown, in which order, and that it goes on where it stopped."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paperworks.compression.chain import plan
+from paperworks.compression.layers import compressible, input_rows
+from paperworks.compression.layerwise import LayerwiseMethod
+
+
+class Keep:
+    """Keeps all rows, as the oracle of what a layer should have seen."""
+
+    def __init__(self) -> None:
+        self.rows: list[torch.Tensor] = []
+
+    def update(self, rows: torch.Tensor) -> None:
+        self.rows.append(rows.clone())
+
+
+class Halve(LayerwiseMethod):
+    """Halves every weight, so that what a layer sees tells what was changed before it."""
+
+    def __init__(self, **settings: Any):
+        super().__init__(**settings)
+        self.seen: dict[str, torch.Tensor] = {}
+
+    def observer(self, name: str, layer: nn.Module) -> Keep:
+        return Keep()
+
+    def compress_layer(self, name: str, layer: nn.Module, seen: Keep) -> nn.Module:
+        self.seen[name] = torch.cat(seen.rows, 1)
+        new = copy.deepcopy(layer)
+        new.weight.mul_(0.5)
+        return new
+
+
+def conv_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(8, 8, 3, groups=2),
+        nn.BatchNorm2d(8),
+        nn.Flatten(),
+        nn.Linear(8 * 16, 5),
+    )
+
+
+class Residual(nn.Module):
+    """No chain: the second layer is skipped around, the head called twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleList([nn.Linear(4, 4), nn.Linear(4, 4)])
+        self.head = nn.Linear(4, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.parts[0](x)
+        return self.head(x + self.parts[1](x.relu())) + self.head(x)
+
+
+def batches_for(model: nn.Module) -> list[Any]:
+    generator = torch.Generator().manual_seed(0)
+    if isinstance(model, Residual):
+        return [{"x": torch.randn(3, 4, generator=generator)} for _ in range(3)]
+    if isinstance(model, nn.Sequential):
+        return [torch.randn(2, 3, 6, 6, generator=generator) for _ in range(3)]
+    tokens = torch.randint(29, (4, 2, 12), generator=generator)
+    masks = torch.ones(4, 2, 12, dtype=torch.long)
+    masks[:, 1, :3] = 0  # padding on the left: block arguments differ between batches' rows
+    return [{"input_ids": t, "attention_mask": m} for t, m in zip(tokens, masks, strict=True)]
+
+
+def call(model: nn.Module, batch: Any) -> Any:
+    output = model(**batch) if isinstance(batch, dict) else model(batch)
+    return getattr(output, "logits", output)
+
+
+def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: list[Any]) -> Any:
+    """What ``name`` is given when the weights of ``changed`` are halved, by running it all."""
+    model = copy.deepcopy(model).eval()
+    rows = []
+    for each in changed:
+        model.get_submodule(each).weight.data *= 0.5
+    layer = model.get_submodule(name)
+    layer.register_forward_pre_hook(lambda _, args: rows.append(input_rows(layer, args[0])))
+    with torch.no_grad():
+        for batch in batches:
+            call(model, batch)
+    return torch.cat(rows, 1)
+
+
+@pytest.fixture(params=["llama", "conv", "residual"])
+def model(request: pytest.FixtureRequest) -> nn.Module:
+    if request.param == "llama":
+        return request.getfixturevalue("llama")
+    return {"conv": conv_net, "residual": Residual}[request.param]()
+
+
+def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Module) -> None:
+    original, batches = copy.deepcopy(model), batches_for(model)
+    names = list(compressible(model))
+    stages = plan(model.eval(), names, batches)
+    model.train()
+    method = Halve()
+    assert method(model, batches) is model
+    changed: list[str] = []
+    for stage in stages:
+        for name in stage.layers:
+            expected = expected_inputs(original, changed, name, batches)
+            torch.testing.assert_close(method.seen[name], expected, rtol=1e-4, atol=1e-5)
+        changed += stage.layers
+    assert sorted(changed) == sorted(names)
+    for name in names:
+        weight = original.get_submodule(name).weight * 0.5
+        assert torch.equal(model.get_submodule(name).weight, weight)
+    assert all(module.training for module in model.modules())
+
+
+def test_chains_are_found() -> None:
+    def stages(model: nn.Module, with_data: bool = True) -> list[tuple[str, list[str]]]:
+        batches = batches_for(model) if with_data else []
+        found = plan(model.eval(), list(compressible(model)), batches)
+        return [(stage.name, stage.layers) for stage in found if stage.layers]
+
+    assert stages(conv_net()) == [("0", ["0"]), ("2", ["2"]), ("5", ["5"])]
+    assert stages(Residual()) == [("the whole model", ["parts.0", "parts.1", "head"])]
+    inner = nn.Sequential(nn.Linear(6, 6), nn.ReLU(), nn.Linear(6, 6))
+    around = nn.ModuleDict({"stem": nn.Linear(6, 6), "body": inner, "head": nn.Linear(6, 2)})
+    around.forward = lambda x: around["head"](around["body"](around["stem"](x)))  # type: ignore[method-assign]
+    found = plan(around, list(compressible(around)), [torch.randn(2, 6)])
+    assert [(stage.name, stage.layers) for stage in found if stage.layers] == [
+        ("before the blocks", ["stem"]),
+        ("body.0", ["body.0"]),
+        ("body.2", ["body.2"]),
+        ("after the blocks", ["head"]),
+    ]
+    assert stages(conv_net(), with_data=False) == [("0", ["0"]), ("2", ["2"]), ("5", ["5"])]
+
+
+def test_a_language_model_is_a_chain_of_its_blocks(llama: nn.Module) -> None:
+    found = plan(llama, list(compressible(llama)), batches_for(llama))
+    blocks = [stage.name for stage in found if stage.layers]
+    assert blocks == ["model.layers.0", "model.layers.1", "model.layers.2"]
+    assert all(len(stage.layers) == 7 for stage in found if stage.layers)
+    assert llama.config.use_cache  # as it was
+
+
+class Memory:
+    """A checkpoint in memory, that can break off after some blocks."""
+
+    def __init__(self, stop_after: int | None = None):
+        self.kept: dict[str, dict[str, nn.Module]] = {}
+        self.stop_after = stop_after
+
+    def restore(self, block: str) -> dict[str, nn.Module] | None:
+        return self.kept.get(block)
+
+    def save(self, block: str, layers: dict[str, nn.Module]) -> None:
+        self.kept[block] = {name: copy.deepcopy(layer) for name, layer in layers.items()}
+        if self.stop_after is not None and len(self.kept) > self.stop_after:
+            raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("stop_after", [0, 1, 2])
+def test_an_interrupted_walk_goes_on_at_the_last_finished_block(
+    llama: nn.Module, stop_after: int
+) -> None:
+    batches = batches_for(llama)
+    once, whole = copy.deepcopy(llama), Halve()
+    whole(once, batches)
+    memory = Memory(stop_after)
+    with pytest.raises(KeyboardInterrupt):
+        Halve()(copy.deepcopy(llama), batches, checkpoint=memory)
+    memory.stop_after = None
+    rest = Halve()
+    again = rest(copy.deepcopy(llama), batches, checkpoint=memory)
+    # The first stage holds no layers: it counts as a block of the checkpoint all the same.
+    assert len(rest.seen) == 21 - 7 * stop_after
+    for name, rows in rest.seen.items():
+        assert torch.equal(rows, whole.seen[name])
+    assert torch.equal(call(again, batches[0]), call(once, batches[0]))
+
+
+def test_progress_names_every_block() -> None:
+    told: list[tuple[int, int, str]] = []
+    Halve()(conv_net(), batches_for(conv_net()), progress=lambda *each: told.append(each))
+    assert [done for done, _, _ in told] == list(range(len(told)))
+    assert told[-1] == (len(told) - 1, len(told) - 1, "")
+    assert {"0", "2", "5"} <= {name for _, _, name in told}
+
+
+class Blind(Halve):
+    needs_calibration = False
+
+    def observer(self, name: str, layer: nn.Module) -> None:
+        return None
+
+    def compress_layer(self, name: str, layer: nn.Module, seen: None) -> nn.Module:
+        layer.weight.mul_(0.5)
+        return layer
+
+
+def test_a_method_without_data_needs_none(llama: nn.Module) -> None:
+    before = {name: layer.weight.clone() for name, layer in compressible(llama).items()}
+    Blind()(llama)
+    for name, layer in compressible(llama).items():
+        assert torch.equal(layer.weight, before[name] * 0.5)
+
+
+def test_bad_calibration_is_named() -> None:
+    model = conv_net()
+    with pytest.raises(ValueError, match="needs calibration data"):
+        Halve()(model)
+    poisoned = batches_for(model)
+    poisoned[1][0, 0, 0, 0] = torch.nan
+    with pytest.raises(ValueError, match="the inputs of 0 are not finite"):
+        Halve()(model, poisoned)
+    unused = nn.ModuleDict({"used": nn.Linear(4, 4), "idle": nn.Linear(4, 4)})
+    unused.forward = lambda x: unused["used"](x)  # type: ignore[method-assign]
+    with pytest.raises(ValueError, match="never reach idle: leave them out with skip="):
+        Halve()(unused, [torch.randn(2, 4)])
+    Halve(skip=["idle"])(unused, [torch.randn(2, 4)])

@@ -1,0 +1,185 @@
+from __future__ import annotations
+
+import copy
+import math
+import pickle
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from paperworks.compression import kernels
+from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, float_grids
+from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.packed import (
+    FEW_ROWS,
+    PackedWeight,
+    QuantizedConv2d,
+    QuantizedEmbedding,
+    QuantizedLinear,
+    _kind,
+    quantized,
+)
+
+
+def power_table(bits: int) -> Grid:
+    magnitude = torch.linspace(0, 1, 2 ** (bits - 1)) ** 1.7
+    return Grid(torch.cat([magnitude, -magnitude]), f"power{bits}")
+
+
+def crooked_table(bits: int) -> Grid:
+    table = torch.randn(2**bits, generator=torch.Generator().manual_seed(bits))
+    table[2] = 0
+    return Grid(table, f"crooked{bits}")
+
+
+GRIDS = [
+    *(IntegerGrid(bits) for bits in range(2, 9)),
+    IntegerGrid(4, signed=False),
+    *(grid for bits in range(3, 9) for grid in float_grids(bits)),
+    *(power_table(bits) for bits in (2, 3, 4, 5, 8)),
+    *(crooked_table(bits) for bits in (2, 3, 4, 6, 8)),
+]
+names = lambda grid: grid.name  # noqa: E731
+
+
+def make(
+    grid: Grid, shape: tuple[int, ...], groups: int = 1, offset: bool = False, seed: int = 0
+) -> tuple[PackedWeight, torch.Tensor, torch.Tensor]:
+    """A packed weight, its codes, and the weight computed here in float64."""
+    generator = torch.Generator().manual_seed(seed)
+    out, fan_in = shape[0], math.prod(shape[1:])
+    codes = torch.randint(2**grid.bits, (out, fan_in), generator=generator, dtype=torch.uint8)
+    scale = torch.rand(out, groups, generator=generator) + 0.5
+    shift = torch.randn(out, groups, generator=generator) if offset else None
+    packed = PackedWeight.pack(codes, grid, scale, offset=shift, shape=shape)
+    levels = grid.table.double()[codes.long()].view(out, groups, -1) * scale.double()[:, :, None]
+    if shift is not None:
+        levels += shift.double()[:, :, None]
+    return packed, codes, levels.view(shape)
+
+
+@pytest.mark.parametrize("grid", GRIDS, ids=names)
+@pytest.mark.parametrize("rows", [1, FEW_ROWS, FEW_ROWS + 1])
+def test_the_product_is_that_of_the_decoded_weight(grid: Grid, rows: int) -> None:
+    generator = torch.Generator().manual_seed(1)
+    for fan_in, groups, offset in ((64, 1, False), (256, 2, True), (27, 1, True), (100, 1, False)):
+        packed, codes, weight = make(grid, (10, fan_in), groups, offset)
+        assert torch.equal(packed.unpack(), codes)
+        torch.testing.assert_close(packed.dequantize(torch.float64), weight, rtol=1e-6, atol=1e-6)
+        x = torch.randn(rows, fan_in, generator=generator)
+        bias = torch.randn(10, generator=generator)
+        expected = functional.linear(x.double(), weight, bias.double())
+        size = functional.linear(x.double().abs(), weight.abs()) + 1
+        error = (packed.linear(x, bias).double() - expected).abs() / size
+        assert error.max() < 1e-6
+
+
+def test_every_kind_of_decoding_is_reached() -> None:
+    kinds = {_kind(grid.table)[0] for grid in GRIDS}
+    assert {kernels.AFFINE, kernels.TABLE, kernels.SIGNED} <= kinds
+    assert max(kinds) >= kernels.FLOAT + 2
+
+
+@pytest.mark.parametrize("bits", range(1, 9))
+def test_a_code_takes_its_own_bits(bits: int) -> None:
+    packed, _, _ = make(IntegerGrid(bits, signed=False), (32, 640))
+    assert packed.codes.numel() * 8 == bits * 32 * 640
+    # Beside the codes: a scale a row, and the table.
+    assert packed.bytes == packed.codes.numel() + 4 * 32 + 4 * 2**bits
+
+
+def test_a_large_product_runs_in_parts_and_threads() -> None:
+    packed, _, weight = make(FloatGrid(2, 1), (4100, 1024))
+    x = torch.randn(1, 1024, generator=torch.Generator().manual_seed(1))
+    many = x.repeat(FEW_ROWS + 1, 1)
+    expected = x.double() @ weight.T
+    torch.testing.assert_close(packed.linear(x).double(), expected, rtol=1e-4, atol=1e-3)
+    torch.testing.assert_close(packed.linear(many).double()[2:3], expected, rtol=1e-4, atol=1e-3)
+
+
+def test_gradients_reach_the_input() -> None:
+    packed, _, weight = make(IntegerGrid(4), (6, 64))
+    x = torch.randn(2, 64, requires_grad=True)
+    packed.linear(x).sum().backward()
+    assert x.grad is not None
+    torch.testing.assert_close(x.grad[0].double(), weight.sum(0), rtol=1e-5, atol=1e-4)
+
+
+def test_shapes_of_inputs_are_kept() -> None:
+    packed, _, _ = make(IntegerGrid(4), (6, 64))
+    assert packed.linear(torch.zeros(64)).shape == (6,)
+    assert packed.linear(torch.zeros(1, 1, 64)).shape == (1, 1, 6)
+    assert packed.linear(torch.zeros(2, 9, 64)).shape == (2, 9, 6)
+    assert packed.linear(torch.zeros(0, 64)).shape == (0, 6)
+    assert packed.linear(torch.zeros(2, 64, dtype=torch.float64)).dtype == torch.float64
+
+
+@pytest.mark.parametrize(
+    ("shape", "settings"),
+    [
+        ((8, 3, 3, 3), {"padding": 1}),
+        ((8, 2, 3, 3), {"groups": 2, "stride": 2}),
+        ((4, 4, 1, 1), {}),
+        ((4, 1, 3, 3), {"groups": 4, "padding": "same", "dilation": 2}),
+    ],
+)
+def test_a_convolution_is_torchs_on_the_decoded_weight(
+    shape: tuple[int, ...], settings: dict[str, object]
+) -> None:
+    packed, _, weight = make(power_table(4), shape)
+    layer = nn.Conv2d(shape[1] * settings.get("groups", 1), shape[0], shape[2], **settings)  # type: ignore[arg-type,operator]
+    small = quantized(layer, packed)
+    assert isinstance(small, QuantizedConv2d)
+    x = torch.randn(2, layer.in_channels, 7, 7)
+    layer.weight.data = weight.float()
+    torch.testing.assert_close(small(x), layer(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_an_embedding_decodes_the_rows_asked_for() -> None:
+    packed, _, weight = make(FloatGrid(4, 3), (50, 16))
+    small = quantized(nn.Embedding(50, 16), packed)
+    assert isinstance(small, QuantizedEmbedding)
+    index = torch.tensor([[0, 49, 7], [7, 7, 1]])
+    torch.testing.assert_close(small(index).double(), weight[index], rtol=1e-6, atol=1e-6)
+
+
+def test_rounded_inputs_come_before_the_product() -> None:
+    packed, _, weight = make(IntegerGrid(4), (6, 64))
+    quantizer = InputQuantizer(FloatGrid(2, 1), torch.tensor(0.25))
+    layer = QuantizedLinear(packed, None, quantizer)
+    x = torch.randn(3, 64)
+    expected = (FloatGrid(2, 1).round(x / 0.25) * 0.25).double() @ weight.T
+    torch.testing.assert_close(layer(x).double(), expected, rtol=1e-5, atol=1e-4)
+
+
+def test_copies_and_state_dicts_are_whole() -> None:
+    packed, _, _ = make(FloatGrid(2, 1), (6, 128), groups=2, offset=True)
+    x = torch.randn(1, 128)
+    before = packed.linear(x)
+    for again in (copy.deepcopy(packed), pickle.loads(pickle.dumps(packed))):
+        assert torch.equal(again.linear(x), before)
+    other = PackedWeight.from_spec(packed.spec())
+    other.linear(torch.zeros(1, 128))  # what is prepared for the kernels must not outlive a load
+    other.load_state_dict(packed.state_dict())
+    assert torch.equal(other.linear(x), before)
+
+
+def test_changing_the_dtype_of_a_model_leaves_scales_alone() -> None:
+    packed, _, _ = make(FloatGrid(2, 1), (6, 128))
+    scale = packed.scale.clone()
+    layer = QuantizedLinear(packed).to(torch.bfloat16)
+    assert torch.equal(layer.weight.scale, scale)
+    assert layer(torch.randn(2, 128, dtype=torch.bfloat16)).dtype == torch.bfloat16
+
+
+def test_what_cannot_be_packed_is_refused() -> None:
+    codes = torch.zeros(4, 128, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"128 columns do not make 4 groups of a multiple of 64"):
+        PackedWeight.pack(codes, IntegerGrid(4), torch.ones(4, 4))
+    with pytest.raises(ValueError, match=r"code 16 is beyond int4's 4 bits"):
+        PackedWeight.pack(codes + 16, IntegerGrid(4), torch.ones(4))
+    packed, _, _ = make(IntegerGrid(4), (4, 64))
+    with pytest.raises(ValueError, match="no packed form of Conv1d"):
+        quantized(nn.Conv1d(1, 4, 3), packed)

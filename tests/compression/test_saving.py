@@ -1,0 +1,174 @@
+"""Compressed models on disk: what is read back is what was written, or it is refused."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from paperworks.compression.checkpoint import FolderCheckpoint
+from paperworks.compression.describe import describe, model_bytes
+from paperworks.compression.embeddings import EmbeddingQuantizer
+from paperworks.compression.grids import FloatGrid, IntegerGrid
+from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.layers import weight_matrix
+from paperworks.compression.layerwise import LayerwiseMethod
+from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.saving import DamagedModelError, load_compressed, save_compressed
+
+pytest.importorskip("safetensors")
+
+
+class Round(LayerwiseMethod):
+    """Nearest rounding, with an offset and rounded inputs so that every part is saved."""
+
+    needs_calibration = False
+
+    def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
+        grid, weight = FloatGrid(2, 1), weight_matrix(layer)
+        scale = weight.abs().amax(1) / grid.largest
+        offset = torch.full_like(scale, 0.001)
+        codes = grid.encode(weight / scale[:, None])
+        packed = PackedWeight.pack(
+            codes, grid, scale, offset=offset, shape=tuple(layer.weight.shape)
+        )
+        axis = 1 if isinstance(layer, nn.Conv2d) else -1
+        return quantized(
+            layer, packed, InputQuantizer(IntegerGrid(8), torch.tensor(0.1), axis=axis)
+        )
+
+
+def logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        return model(torch.arange(20)[None] % 29).logits
+
+
+@pytest.mark.parametrize("tied", [True, False])
+@pytest.mark.parametrize("embeddings", [True, False])
+def test_a_language_model_comes_back_to_the_bit(
+    tmp_path: Path, build_llama: Any, tokenizer: Any, tied: bool, embeddings: bool
+) -> None:
+    model = Round()(build_llama(tied=tied))
+    if embeddings:
+        EmbeddingQuantizer(8)(model)
+    save_compressed(model, tmp_path / "small", tokenizer=tokenizer)
+    again, words = load_compressed(tmp_path / "small")
+    assert torch.equal(logits(again), logits(model))
+    assert words("abc")["input_ids"] == [0, 1, 2]
+    assert describe(again) == describe(model)
+    assert model_bytes(again) == model_bytes(model)
+    head, table = again.lm_head.weight, again.model.embed_tokens.weight
+    if embeddings:
+        table = table.codes
+        head = head.codes if tied else head
+    assert (head.data_ptr() == table.data_ptr()) == tied
+
+
+def test_any_module_is_saved_and_filled(tmp_path: Path) -> None:
+    def build() -> nn.Module:
+        return nn.Sequential(nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
+
+    model = build()
+    model(torch.randn(4, 3, 5, 5))  # running statistics that are not the initial ones
+    Round(skip=["2"])(model.eval())
+    save_compressed(model, tmp_path / "small")
+    again, tokenizer = load_compressed(tmp_path / "small", build())
+    assert tokenizer is None
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(again(x), model(x))
+    with pytest.raises(ValueError, match=r"no config.json.*give the uncompressed module as model="):
+        load_compressed(tmp_path / "small")
+    with pytest.raises(DamagedModelError, match="does not fit the model"):
+        load_compressed(tmp_path / "small", nn.Sequential(*build(), nn.Linear(2, 2)))
+
+
+def test_size_on_disk_is_that_of_the_codes(tmp_path: Path, llama: Any) -> None:
+    small = Round()(llama)
+    save_compressed(small, tmp_path / "small")
+    size = (tmp_path / "small" / "model.safetensors").stat().st_size
+    assert model_bytes(small) < size < model_bytes(small) + 30_000
+
+
+@pytest.fixture
+def saved(tmp_path: Path, llama: Any) -> Path:
+    return save_compressed(Round()(llama), tmp_path / "small")
+
+
+def test_a_cut_off_or_changed_folder_is_refused(saved: Path) -> None:
+    weights = saved / "model.safetensors"
+    whole = weights.read_bytes()
+    weights.write_bytes(whole[:-100])
+    with pytest.raises(DamagedModelError, match=r"model.safetensors is not what was written"):
+        load_compressed(saved)
+    weights.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(DamagedModelError, match="copy it again or compress again"):
+        load_compressed(saved)
+    weights.unlink()
+    with pytest.raises(DamagedModelError, match=r"None of \d"):
+        load_compressed(saved)
+    (saved / "compression.json").unlink()
+    with pytest.raises(DamagedModelError, match=r"no compression.json.*cut off"):
+        load_compressed(saved)
+
+
+def test_a_newer_or_unreadable_format_is_refused(saved: Path) -> None:
+    path = saved / "compression.json"
+    record = json.loads(path.read_text())
+    path.write_text(json.dumps(record | {"format": 99}))
+    with pytest.raises(DamagedModelError, match="format 99, this version reads 1"):
+        load_compressed(saved)
+    path.write_text("{")
+    with pytest.raises(DamagedModelError, match="cannot be read"):
+        load_compressed(saved)
+
+
+def test_nothing_is_overwritten_and_nothing_half_written_stays(
+    saved: Path, llama: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        save_compressed(llama, saved)
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(type(llama.config), "save_pretrained", fail)
+    with pytest.raises(OSError, match="no space"):
+        save_compressed(llama, saved.parent / "other")
+    assert sorted(path.name for path in saved.parent.iterdir()) == ["small"]
+
+
+def test_a_checkpoint_keeps_packed_and_pruned_layers(tmp_path: Path) -> None:
+    model = nn.Sequential(nn.Linear(5, 4, bias=False), nn.Conv2d(2, 4, 3, groups=2, stride=2))
+    layers = {"0": model[0], "1": model[1], "packed": Round()(copy.deepcopy(model))[1]}
+    checkpoint = FolderCheckpoint(tmp_path / "steps")
+    assert checkpoint.restore("block 1") is None
+    checkpoint.save("block 1", layers)
+    restored = FolderCheckpoint(tmp_path / "steps").restore("block 1")
+    assert restored is not None
+    assert list(restored) == list(layers)
+    x, image = torch.randn(3, 5), torch.randn(1, 2, 7, 7)
+    for name, layer in layers.items():
+        given = x if name == "0" else image
+        assert torch.equal(restored[name](given), layer(given))
+    assert type(restored["0"]) is nn.Linear
+    with pytest.raises(ValueError, match="LayerNorm cannot be kept"):
+        checkpoint.save("block 2", {"norm": nn.LayerNorm(3)})
+    assert checkpoint.restore("block 2") is None
+
+
+def test_embeddings_and_the_tied_head_share_one_packed_table(llama: Any) -> None:
+    before = logits(llama)
+    EmbeddingQuantizer(8)(llama)
+    assert llama.lm_head.weight is llama.model.embed_tokens.weight
+    table = llama.lm_head.weight.dequantize()
+    scale = table.abs().amax(1) / 127
+    assert (table / scale[:, None]).round().unique().numel() > 100
+    change = (logits(llama) - before).norm() / before.norm()
+    assert 0 < change < 0.05
+    with pytest.raises(ValueError, match="has no Embedding layer"):
+        EmbeddingQuantizer(8)(nn.Linear(2, 2))
