@@ -48,20 +48,23 @@ def fields(bits: int) -> Iterator[tuple[int, int]]:
 
 
 @intrinsic
-def _dot_tiles(typingctx, codes, x, table, tiles, bits, kind):
-    """Sum of level(code) * x over ``tiles`` tiles of one row; bits and kind are literals.
+def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
+    """The dot product of one row of weights with x; ``bits`` and ``kind`` are literals.
 
     codes: pointer to uint8; x: pointer to float32; table: pointer to float32, 2**bits of them and
-    no fewer than 8. For AFFINE the level is the code itself.
+    no fewer than 8; scale: pointer to ``groups`` float32; a group is ``tiles`` tiles. For AFFINE
+    the level is the code itself.
     """
     if not isinstance(bits, types.IntegerLiteral) or not isinstance(kind, types.IntegerLiteral):
         return None
     width, way = bits.literal_value, kind.literal_value
     floats = types.CPointer(types.float32)
-    signature = types.float32(types.CPointer(types.uint8), floats, floats, types.intp, bits, kind)
+    signature = types.float32(
+        types.CPointer(types.uint8), floats, floats, floats, types.intp, types.intp, bits, kind
+    )
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        codes, x, table, tiles = arguments[:4]
+        codes, x, table, scale, groups, tiles = arguments[:6]
         i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
         lanes_u8 = ir.VectorType(ir.IntType(8), LANES)
         lanes_i32, lanes_f32 = ir.VectorType(i32, LANES), ir.VectorType(f32, LANES)
@@ -118,20 +121,30 @@ def _dot_tiles(typingctx, codes, x, table, tiles, bits, kind):
                 value = builder.insert_element(value, one, ir.Constant(i32, lane))
             return value
 
+        start, one = ir.Constant(i64, 0), ir.Constant(i64, 1)
         before = builder.block
-        loop, done = builder.append_basic_block("tile"), builder.append_basic_block("done")
-        start = ir.Constant(i64, 0)
-        builder.cbranch(builder.icmp_signed("<", start, tiles), loop, done)
-        builder.position_at_end(loop)
+        outer, inner = builder.append_basic_block("group"), builder.append_basic_block("tile")
+        scaled, done = builder.append_basic_block("scaled"), builder.append_basic_block("done")
+        builder.branch(outer)
+
+        builder.position_at_end(outer)
+        group, row = builder.phi(i64), builder.phi(lanes_f32)
+        group.add_incoming(start, before)
+        row.add_incoming(zero, before)
+        first = builder.mul(group, tiles)
+        builder.branch(inner)
+
+        builder.position_at_end(inner)
         tile = builder.phi(i64)
-        tile.add_incoming(start, before)
+        tile.add_incoming(start, outer)
         # Four sums that do not wait for one another.
         sums = [builder.phi(lanes_f32) for _ in range(4)]
         for each in sums:
-            each.add_incoming(zero, before)
+            each.add_incoming(zero, outer)
         totals = list(sums)
-        code_at = builder.mul(tile, ir.Constant(i64, TILE * width // 8))
-        x_at = builder.mul(tile, ir.Constant(i64, TILE))
+        at = builder.add(first, tile)
+        code_at = builder.mul(at, ir.Constant(i64, TILE * width // 8))
+        x_at = builder.mul(at, ir.Constant(i64, TILE))
         for vector in range(TILE // LANES):
             code, plane = None, 0
             for wide, shift in fields(width):
@@ -146,20 +159,29 @@ def _dot_tiles(typingctx, codes, x, table, tiles, bits, kind):
             inputs = load(x, builder.add(x_at, ir.Constant(i64, LANES * vector)), lanes_f32)
             total = totals[vector % 4]
             totals[vector % 4] = builder.call(multiply_add, [level(code), inputs, total])
-        following = builder.add(tile, ir.Constant(i64, 1))
-        tile.add_incoming(following, loop)
+        next_tile = builder.add(tile, one)
+        tile.add_incoming(next_tile, inner)
         for each, total in zip(sums, totals, strict=True):
-            each.add_incoming(total, loop)
-        builder.cbranch(builder.icmp_signed("<", following, tiles), loop, done)
+            each.add_incoming(total, inner)
+        builder.cbranch(builder.icmp_signed("<", next_tile, tiles), inner, scaled)
+
+        builder.position_at_end(scaled)
+        lanes = builder.fadd(builder.fadd(totals[0], totals[1]), builder.fadd(totals[2], totals[3]))
+        factor = builder.load(builder.gep(scale, [group]))
+        factors = ir.Constant(lanes_f32, ir.Undefined)
+        for lane in range(LANES):
+            factors = builder.insert_element(factors, factor, ir.Constant(i32, lane))
+        new_row = builder.call(multiply_add, [lanes, factors, row])
+        next_group = builder.add(group, one)
+        group.add_incoming(next_group, scaled)
+        row.add_incoming(new_row, scaled)
+        builder.cbranch(builder.icmp_signed("<", next_group, groups), outer, done)
+
         builder.position_at_end(done)
-        ends = [builder.phi(lanes_f32) for _ in range(4)]
-        for each, total in zip(ends, totals, strict=True):
-            each.add_incoming(zero, before)
-            each.add_incoming(total, loop)
-        lanes = builder.fadd(builder.fadd(ends[0], ends[1]), builder.fadd(ends[2], ends[3]))
         result = ir.Constant(f32, 0.0)
         for lane in range(LANES):
-            result = builder.fadd(result, builder.extract_element(lanes, ir.Constant(i32, lane)))
+            part = builder.extract_element(new_row, ir.Constant(i32, lane))
+            result = builder.fadd(result, part)
         return result
 
     return signature, generate
@@ -187,17 +209,18 @@ def matvec(bits: int, kind: int, parallel: bool) -> Callable[..., None]:
                 sums[row, column // padded] += x[row, column]
         for column in prange(columns):
             for row in range(rows):
-                total = np.float32(0)
+                total = _dot_row(  # type: ignore[call-arg,var-annotated]
+                    codes[column].ctypes,
+                    x[row].ctypes,
+                    table.ctypes,
+                    scale[column].ctypes,
+                    groups,
+                    tiles,
+                    bits,
+                    kind,
+                )
                 for group in range(groups):
-                    dot = _dot_tiles(  # type: ignore[call-arg,var-annotated]
-                        codes[column, group].ctypes,
-                        x[row, group * padded :].ctypes,
-                        table.ctypes,
-                        tiles,
-                        bits,
-                        kind,
-                    )
-                    total += scale[column, group] * dot + offset[column, group] * sums[row, group]
+                    total += offset[column, group] * sums[row, group]
                 out[row, column] = total
 
     return run
