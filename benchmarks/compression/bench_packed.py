@@ -1,0 +1,116 @@
+"""One row of input through a packed layer, beside float32 and what others have for few bits.
+
+torch's own int4 product is in bfloat16, as it is meant to be used; torchao's int8 weights run
+without ``torch.compile``, as ours do (compiled they were no faster here). Every contender's error
+against float64 is in the note, relative to the output: what is left of it is the rounding of the
+weight, which is not the same in all formats.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional
+
+from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
+from paperworks.compression.packed import PackedWeight, QuantizedLinear
+
+SHAPES = [(576, 576), (1536, 576), (2048, 2048), (4096, 4096)]
+GROUP = 64
+
+
+def packed(weight: torch.Tensor, grid: Grid, groups: int) -> QuantizedLinear:
+    rows = weight.view(weight.shape[0], groups, -1)
+    scale = rows.abs().amax(-1) / grid.largest
+    codes = grid.encode(rows / scale[:, :, None]).view(weight.shape)
+    return QuantizedLinear(PackedWeight.pack(codes, grid, scale))
+
+
+def power(bits: int) -> Grid:
+    magnitude = torch.linspace(0, 1, 2 ** (bits - 1)) ** 2
+    return Grid(torch.cat([magnitude, -magnitude]), f"power{bits}")
+
+
+def float32(weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    return lambda x: functional.linear(x, weight)
+
+
+def int4_groups(weight: torch.Tensor) -> Any:
+    return packed(weight, IntegerGrid(4), weight.shape[1] // GROUP)
+
+
+def int4(weight: torch.Tensor) -> Any:
+    return packed(weight, IntegerGrid(4), 1)
+
+
+def e2m1(weight: torch.Tensor) -> Any:
+    return packed(weight, FloatGrid(2, 1), 1)
+
+
+def power4(weight: torch.Tensor) -> Any:
+    return packed(weight, power(4), 1)
+
+
+def int8(weight: torch.Tensor) -> Any:
+    return packed(weight, IntegerGrid(8), 1)
+
+
+def e4m3(weight: torch.Tensor) -> Any:
+    return packed(weight, FloatGrid(4, 3), 1)
+
+
+def torch_int4(weight: torch.Tensor) -> Callable[[torch.Tensor], torch.Tensor]:
+    out, fan_in = weight.shape
+    groups = weight.view(out, -1, GROUP)
+    scale = groups.abs().amax(-1) / 7
+    codes = (groups / scale[:, :, None]).round().clamp(-7, 7).view(out, fan_in) + 8
+    codes_packed = torch.ops.aten._convert_weight_to_int4pack_for_cpu(codes.int(), 1)
+    # The product subtracts 8 from the codes; the second number of a pair is added.
+    factors = torch.stack([scale.T, torch.zeros_like(scale.T)], -1).bfloat16().contiguous()
+    product = torch.ops.aten._weight_int4pack_mm_for_cpu
+    return lambda x: product(x.bfloat16(), codes_packed, GROUP, factors).float()
+
+
+def torchao_int8(weight: torch.Tensor) -> Any:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        quantization = pytest.importorskip("torchao.quantization")
+        layer = nn.Linear(weight.shape[1], weight.shape[0], bias=False)
+        layer.weight.data = weight.clone()
+        model = nn.Sequential(layer)
+        quantization.quantize_(model, quantization.Int8WeightOnlyConfig())
+    return model
+
+
+OURS = (int4, int4_groups, e2m1, power4, int8, e4m3)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
+@pytest.mark.parametrize("build", [float32, *OURS, torch_int4, torchao_int8])
+def test_one_row(race: Any, shape: tuple[int, int], build: Any) -> None:
+    generator = torch.Generator().manual_seed(0)
+    weight = torch.randn(shape, generator=generator)
+    x = torch.randn(1, shape[1], generator=generator)
+    layer = build(weight)
+    exact = x.double() @ weight.double().T
+
+    def call() -> torch.Tensor:
+        with torch.no_grad():
+            for _ in range(10):
+                y = layer(x)
+        return y
+
+    race(
+        call,
+        group=f"ten products of a row with {shape[0]} x {shape[1]} weights",
+        contender=build.__name__,
+        ours=build in OURS,
+        rounds=20,
+        warmup=2,
+        note=lambda y: f"error {float((y.double() - exact).norm() / exact.norm()):.2%}",
+    )
