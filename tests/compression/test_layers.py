@@ -48,6 +48,11 @@ def test_the_matrix_is_the_layers_own_memory() -> None:
     layer = nn.Conv2d(2, 3, 2)
     weight_matrix(layer).zero_()
     assert not layer.weight.any()
+    layer = nn.Conv2d(2, 3, 2).to(memory_format=torch.channels_last)
+    before = layer.weight.detach().clone()
+    assert torch.equal(weight_matrix(layer).view(3, 2, 2, 2), before)
+    weight_matrix(layer).zero_()
+    assert not layer.weight.any()
 
 
 def test_layers_are_found_by_kind_and_name() -> None:

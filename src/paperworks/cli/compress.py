@@ -13,7 +13,6 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from paperworks.cli.common import Json, console, errors, print_json, user_errors, write_report
-from paperworks.data.files import human_size
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
 _HELD_OUT = 0.2  # of the calibration text, where no other text is given
@@ -42,7 +41,7 @@ def compress(
     ] = None,
     embeddings: Annotated[
         int | None,
-        typer.Option(help="Bits of the embeddings and the head tied to them. Default: as they are."),
+        typer.Option(help="Bits of the embeddings and the head tied to them. Default: float."),
     ] = None,
     heldout: Annotated[
         str | None,
@@ -111,6 +110,7 @@ def evaluate(
     from paperworks.compression.saving import FORM, load_compressed
     from paperworks.compression.text import perplexity
     from paperworks.data import load_model
+    from paperworks.data.files import human_size
 
     with user_errors(ValueError, OSError, ImportError):
         compressed = Path(folder, FORM).is_file() or Path(folder, "report.json").is_file()
@@ -182,6 +182,7 @@ def _bar() -> Iterator[Callable[[str, int, int, str], None]]:
 
 
 def _show(report: dict[str, Any], out: Path) -> None:
+    from paperworks.data.files import human_size
     from paperworks.report.compression import bits_per_weight
 
     before, after = report["before"], report["after"]

@@ -1,1 +1,28 @@
 """Make a trained model smaller, and know what it cost."""
+
+from paperworks.compression.describe import LayerSummary, describe
+from paperworks.compression.embeddings import EmbeddingQuantizer
+from paperworks.compression.global_magnitude import (
+    GlobalMagnitudePruner,
+    GradualPruning,
+    MultiplyAdds,
+    multiply_adds,
+)
+from paperworks.compression.saving import load_compressed, save_compressed
+from paperworks.compression.text import calibration_windows, perplexity
+
+__all__ = [
+    # Pruning
+    "GlobalMagnitudePruner",  # one rank of all weights, with a floor for each layer
+    "GradualPruning",  # the same in steps while the network trains
+    "multiply_adds",  # what a sparse model saves
+    "MultiplyAdds",
+    # What every method ends in
+    "EmbeddingQuantizer",
+    "describe",
+    "LayerSummary",
+    "save_compressed",
+    "load_compressed",
+    "calibration_windows",
+    "perplexity",
+]

@@ -72,8 +72,9 @@ def compressible(
 
 def check_finite(name: str, weight: Tensor) -> None:
     """Raise a ValueError that names the layer where a weight is NaN or infinite."""
-    bad = int((~torch.isfinite(weight)).sum())
-    if bad:
+    # Extremes are NaN where any weight is, and take no memory; weights are counted only then.
+    if not all(bool(torch.isfinite(extreme)) for extreme in weight.detach().aminmax()):
+        bad = int((~torch.isfinite(weight)).sum())
         raise ValueError(
             f"{name or 'the layer'} has {bad:,} weights that are NaN or infinite, of "
             f"{weight.numel():,}: the model is damaged or diverged in training"
@@ -81,7 +82,13 @@ def check_finite(name: str, weight: Tensor) -> None:
 
 
 def weight_matrix(layer: nn.Module) -> Tensor:
-    """The weight as (out, fan_in): a view that shares the layer's memory, without gradient."""
+    """The weight as (out, fan_in): a view that shares the layer's memory, without gradient.
+
+    A weight that does not lie row by row in memory, as after ``channels_last``, is laid out so
+    first: a view of it would be a copy, and what a method writes would be lost.
+    """
+    if not layer.weight.is_contiguous():  # type: ignore[operator]
+        layer.weight.data = layer.weight.data.contiguous()  # type: ignore[operator]
     return layer.weight.detach().flatten(1)  # type: ignore[operator]
 
 
