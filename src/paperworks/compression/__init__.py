@@ -8,6 +8,13 @@ from paperworks.compression.global_magnitude import (
     MultiplyAdds,
     multiply_adds,
 )
+from paperworks.compression.oscillation import (
+    ConfidenceGuidedAnnealing,
+    OscillationMeter,
+    QuantizationAware,
+    StatsQuantizer,
+    export_packed,
+)
 from paperworks.compression.saving import load_compressed, save_compressed
 from paperworks.compression.text import calibration_windows, perplexity
 
@@ -17,6 +24,12 @@ __all__ = [
     "GradualPruning",  # the same in steps while the network trains
     "multiply_adds",  # what a sparse model saves
     "MultiplyAdds",
+    # Quantization-aware training
+    "QuantizationAware",  # a model in a form that trains with few bits
+    "StatsQuantizer",  # the quantizer of its weights
+    "ConfidenceGuidedAnnealing",  # the end of its training
+    "OscillationMeter",  # what to watch meanwhile
+    "export_packed",  # and what comes out
     # What every method ends in
     "EmbeddingQuantizer",
     "describe",

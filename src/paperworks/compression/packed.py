@@ -153,6 +153,11 @@ class PackedWeight(nn.Module):
         return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
 
     @property
+    def dtype(self) -> torch.dtype:
+        """Of the weight when decoded: float32. Models ask their layers' weights for it."""
+        return self.scale.dtype
+
+    @property
     def fan_in(self) -> int:
         """The number of columns."""
         return math.prod(self.shape[1:])
