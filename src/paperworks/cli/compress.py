@@ -194,4 +194,8 @@ def _show(report: dict[str, Any], out: Path) -> None:
     table.add_row("on disk", "", human_size(after["bytes_on_disk"]))
     table.add_row("bits per weight", "", f"{bits_per_weight(report):.2f}")
     console.print(table)
+    spent = f"{report['seconds']:.0f} s"
+    if report["peak_memory"] is not None:
+        spent += f", at most {human_size(report['peak_memory'])} of memory"
+    console.print(spent, highlight=False)
     console.print(f"written: {out}", soft_wrap=True, highlight=False)

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -136,6 +137,7 @@ def compress(
     report = {**request, "before": before, "after": after, "layers": layers}
     report["heldout_windows"] = heldout_windows
     report["seconds"] = time.perf_counter() - started
+    report["peak_memory"] = _peak_memory()
     made = partial / "model"
     shutil.rmtree(made, ignore_errors=True)
     save_compressed(network, made, tokenizer=tokenizer, notes={"steps": request["steps"]})
@@ -151,6 +153,16 @@ def _apply(method: Any, model: nn.Module, batches: list[Any], folder: Path, tell
         method(model, batches, progress=tell, checkpoint=FolderCheckpoint(folder))
     else:
         method(model)
+
+
+def _peak_memory() -> int | None:
+    """The most bytes that this process has held so far; None where the system does not say."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
 def _check_order(steps: Sequence[Step], embeddings: int | None) -> None:
