@@ -38,34 +38,38 @@ class Step:
         if name not in table:
             known = ", ".join(table)
             raise ValueError(f"no method {name!r} to {self.kind} with; there are: {known}")
-        module, attribute, fixed = table[name]
-        read = _sparsity if self.kind == "prune" else _widths
+        module, attribute = table[name]
         build: Callable[..., Any] = getattr(
             importlib.import_module(f"paperworks.compression.{module}"), attribute
         )
         try:
-            return build(**fixed, **read(setting))
+            if self.kind == "prune":
+                return build(**_sparsity(setting))
+            return build(**_widths(name, setting))
         except (ValueError, TypeError) as error:
             raise ValueError(f"--{self.kind} {self.text}: {error}") from error
 
 
-_METHODS: dict[Kind, dict[str, tuple[str, str, dict[str, Any]]]] = {
+_METHODS: dict[Kind, dict[str, tuple[str, str]]] = {
     "prune": {
-        "gblm": ("gblm", "GBLMPruner", {}),
-        "wanda": ("pruning", "Wanda", {}),
-        "sparsegpt": ("sparsegpt", "SparseGPT", {}),
-        "magnitude": ("pruning", "MagnitudePruner", {}),
-        "global-magnitude": ("global_magnitude", "GlobalMagnitudePruner", {}),
+        "gblm": ("gblm", "GBLMPruner"),
+        "wanda": ("pruning", "Wanda"),
+        "sparsegpt": ("sparsegpt", "SparseGPT"),
+        "magnitude": ("pruning", "MagnitudePruner"),
+        "global-magnitude": ("global_magnitude", "GlobalMagnitudePruner"),
     },
     "quantize": {
-        "llm-fp4": ("llm_fp4", "LLMFP4", {}),
-        "nupes": ("nupes", "NUPES", {}),
-        "gptq": ("gptq", "GPTQ", {}),
-        "smoothquant": ("rounding", "SmoothQuant", {}),
-        "minmax-fp": ("rounding", "MinMaxFP", {}),
-        "rtn": ("rounding", "RoundToNearest", {}),
+        "llm-fp4": ("llm_fp4", "LLMFP4"),
+        "nupes": ("nupes", "NUPES"),
+        "gptq": ("gptq", "GPTQ"),
+        "smoothquant": ("rounding", "SmoothQuant"),
+        "minmax-fp": ("rounding", "MinMaxFP"),
+        "rtn": ("rounding", "RoundToNearest"),
     },
 }
+
+_INPUTS_LEFT_ALONE = ("gptq",)
+_INPUTS_ROUNDED = ("smoothquant",)
 
 
 def _sparsity(setting: str) -> dict[str, Any]:
@@ -79,13 +83,19 @@ def _sparsity(setting: str) -> dict[str, Any]:
         ) from None
 
 
-def _widths(setting: str) -> dict[str, Any]:
+def _widths(name: str, setting: str) -> dict[str, Any]:
     found = re.fullmatch(r"w(\d+)(?:a(\d+))?(?:g(\d+))?", setting)
     if not found:
         raise ValueError(f"expected bits as w4, w4a8 or w4g128, got {setting!r}")
     settings: dict[str, Any] = {"weight_bits": int(found[1])}
-    if found[2] and int(found[2]) < 16:  # w4a16: inputs stay as they are
-        settings["activation_bits"] = int(found[2])
+    inputs = int(found[2]) if found[2] and int(found[2]) < 16 else None  # w4a16 is w4
+    if name in _INPUTS_LEFT_ALONE:
+        if inputs is not None:
+            raise ValueError(f"{name} leaves inputs as they are: give w{found[1]}")
+    elif inputs is None and name in _INPUTS_ROUNDED:
+        raise ValueError(f"{name} rounds inputs too: give w{found[1]}a8, for example")
+    else:
+        settings["activation_bits"] = inputs
     if found[3]:
         settings["group"] = int(found[3])
     return settings
