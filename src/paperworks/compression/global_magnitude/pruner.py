@@ -38,10 +38,11 @@ class GlobalMagnitudePruner:
 
     Parameters
     ----------
-    sparsity : float in [0, 1)
+    sparsity : float in [0, 1), optional
         The part of all weights in the pruned layers that is zero afterwards: exactly
         ``round(sparsity * weights)`` of them. Weights that are zero already count and go first,
-        so a pruned model can be pruned further.
+        so a pruned model can be pruned further. Default: what an ``"n:m"`` pattern drops by
+        itself, else 0.9.
     floor : float in [0, 1] or int
         The fewest weights that a layer keeps. A float is a part of an equal share, which is the
         number of weights kept divided by the number of layers; an int is a number of weights, as
@@ -90,13 +91,12 @@ class GlobalMagnitudePruner:
 
     def __init__(
         self,
-        sparsity: float = 0.9,
+        sparsity: float | None = None,
         *,
         floor: float = 0.1,
         pattern: str = "unstructured",
         skip: Sequence[str] = SKIP,
     ) -> None:
-        check_sparsity(sparsity)
         if floor < 0 or (floor > 1 and not isinstance(floor, Integral)):
             raise ValueError(
                 f"floor must be a part in [0, 1] as a float or a number of weights as an int, "
@@ -107,10 +107,14 @@ class GlobalMagnitudePruner:
             raise ValueError(
                 f"pattern must be 'unstructured', 'filter' or n:m such as '2:4', got {pattern!r}"
             )
-        self.sparsity, self.floor, self.pattern, self.skip = sparsity, floor, pattern, skip
+        self.floor, self.pattern, self.skip = floor, pattern, skip
         self._n_m = tuple(map(int, n_m.groups())) if n_m else None
         if self._n_m and not 0 < self._n_m[0] <= self._n_m[1]:
             raise ValueError(f"pattern n:m needs 0 < n <= m, got {pattern!r}")
+        if sparsity is None:
+            sparsity = 1 - self._n_m[0] / self._n_m[1] if self._n_m else 0.9
+        check_sparsity(sparsity)
+        self.sparsity = sparsity
 
     def __call__(self, model: nn.Module, calibration: object = None) -> nn.Module:
         """Prune ``model`` in place and return it. No calibration data is used."""
