@@ -9,7 +9,7 @@ export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 # mkdocs-material announces its successor at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test check bench docs readme constraints clean
+.PHONY: help demo test check bench docs readme guide constraints clean
 
 help:
 	@echo "make demo    check every claim that is there (quick tier) and write report.html"
@@ -17,6 +17,7 @@ help:
 	@echo "make check   lint, types, import rules, doctests, documentation"
 	@echo "make bench   time ours beside the peers; tables go to benchmarks/results"
 	@echo "make docs    serve the documentation on this machine"
+	@echo "make guide   measure what is not yet in the compression guide's tables, and write them"
 	@echo "make readme  run the quick tier again and bring the README's table up to date"
 
 $(BIN)/python:
@@ -53,6 +54,9 @@ bench: $(VENV)/dev.installed
 
 docs: $(VENV)/dev.installed
 	$(BIN)/mkdocs serve
+
+guide: $(VENV)/dev.installed
+	$(BIN)/python tools/compress_guide.py
 
 readme: $(VENV)/dev.installed
 	$(BIN)/paperworks check --all --tier quick --jobs 1

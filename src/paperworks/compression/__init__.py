@@ -2,12 +2,15 @@
 
 from paperworks.compression.describe import LayerSummary, describe
 from paperworks.compression.embeddings import EmbeddingQuantizer
+from paperworks.compression.gblm import GBLMPruner
 from paperworks.compression.global_magnitude import (
     GlobalMagnitudePruner,
     GradualPruning,
     MultiplyAdds,
     multiply_adds,
 )
+from paperworks.compression.gptq import GPTQ
+from paperworks.compression.llm_fp4 import LLMFP4
 from paperworks.compression.oscillation import (
     ConfidenceGuidedAnnealing,
     OscillationMeter,
@@ -15,15 +18,28 @@ from paperworks.compression.oscillation import (
     StatsQuantizer,
     export_packed,
 )
+from paperworks.compression.pruning import MagnitudePruner, Wanda
+from paperworks.compression.rounding import MinMaxFP, RoundToNearest, SmoothQuant
 from paperworks.compression.saving import load_compressed, save_compressed
+from paperworks.compression.sparsegpt import SparseGPT
 from paperworks.compression.text import calibration_windows, perplexity
 
 __all__ = [
     # Pruning
+    "GBLMPruner",  # weights, activations and gradients
+    "Wanda",
+    "SparseGPT",
+    "MagnitudePruner",
     "GlobalMagnitudePruner",  # one rank of all weights, with a floor for each layer
     "GradualPruning",  # the same in steps while the network trains
     "multiply_adds",  # what a sparse model saves
     "MultiplyAdds",
+    # Quantization after training
+    "LLMFP4",  # floating point, weights and inputs
+    "GPTQ",
+    "SmoothQuant",
+    "MinMaxFP",
+    "RoundToNearest",
     # Quantization-aware training
     "QuantizationAware",  # a model in a form that trains with few bits
     "StatsQuantizer",  # the quantizer of its weights

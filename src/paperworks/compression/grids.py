@@ -164,10 +164,14 @@ class FloatGrid(Grid):
             return super().round(x)
         # The step below |x| is a power of two; dividing by it is exact and round() is half-even.
         clipped = x.clamp(-self.largest, self.largest)
-        _, power = torch.frexp(clipped)
-        power = (power - 1).clamp_(min=1 - self.bias) - self.mantissa
-        step = torch.ldexp(torch.ones_like(x), power)
-        return (clipped / step).round_() * step
+        lowest = 2.0 ** (1 - self.bias)  # of the numbers that are not subnormal
+        if x.dtype == torch.float32:  # the power of two is there already: the bits of the exponent
+            power = (clipped.view(torch.int32) & 0x7F800000).view(torch.float32)
+        else:
+            _, exponent = torch.frexp(clipped)
+            power = torch.ldexp(torch.ones_like(x), exponent - 1)
+        step = power.clamp_(min=lowest).mul_(2.0**-self.mantissa)
+        return (clipped / step).round_().mul_(step)
 
 
 def float_grids(bits: int) -> list[FloatGrid]:

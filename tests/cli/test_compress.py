@@ -1,0 +1,94 @@
+"""``paperworks compress`` and ``paperworks eval`` on a model of a few thousand weights."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.testing import CliRunner
+
+from paperworks.cli import app
+
+pytest.importorskip("safetensors")
+run = CliRunner().invoke
+
+
+@pytest.fixture
+def command(llama_folder: Path, tmp_path: Path, text: str) -> list[str]:
+    words = tmp_path / "text.txt"
+    words.write_text(text)
+    return [
+        "compress", str(llama_folder), "--calibration", str(words), "--out", str(tmp_path / "out"),
+        "--length", "32", "--windows", "4", "--heldout-windows", "2",
+    ]  # fmt: skip
+
+
+def test_compress_then_eval(command: list[str], tmp_path: Path) -> None:
+    done = run(app, [*command, "--prune", "wanda:2:4", "--quantize", "rtn:w4", "--json"])
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert [step["text"] for step in report["steps"]] == ["wanda:2:4", "rtn:w4"]
+    out = tmp_path / "out"
+    page = (out / "report.html").read_text()
+    assert "--prune wanda:2:4" in page
+    assert page.count("<svg") == len(report["layers"]) == 22
+    assert "http" not in page.replace("http-equiv", "")
+
+    # The default held-out text is the last fifth of the calibration text.
+    words = tmp_path / "held.txt"
+    words.write_text((tmp_path / "text.txt").read_text()[2400:])
+    evaluated = run(
+        app, ["eval", str(out), "--text", str(words), "--length", "32", "--windows", "2", "--json"]
+    )
+    assert evaluated.exit_code == 0, evaluated.output
+    score = json.loads(evaluated.stdout)
+    assert score["perplexity"] == pytest.approx(report["after"]["perplexity"], rel=1e-6)
+    assert score["bytes"] == report["after"]["bytes"]
+
+
+def test_people_get_a_table(command: list[str], llama_folder: Path) -> None:
+    done = run(app, [*command, "--quantize", "rtn:w8", "--embeddings", "8"])
+    assert done.exit_code == 0, done.output
+    assert "bits per weight" in done.stdout
+    assert "written:" in done.stdout
+    text = command[command.index("--calibration") + 1]
+    plain = run(app, ["eval", str(llama_folder), "--text", text, "--length", "32"])
+    assert plain.exit_code == 0, plain.output
+    assert "32.00 bits per weight" in plain.stdout
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ([], "nothing to do: give --prune, --quantize or --embeddings"),
+        (["--quantize", "magic:w4"], "no method 'magic' to quantize with"),
+        (["--quantize", "rtn:w4", "--calibration", "nowhere.txt"], "nowhere.txt is no file here"),
+        (["--quantize", "rtn:w4", "--calibration", "digits"], "digits is not running text"),
+        (["--quantize", "rtn:w4", "--length", "4000"], "fewer than one sequence of 4,000"),
+    ],
+)
+def test_errors_are_one_line(command: list[str], more: list[str], words: str) -> None:
+    done = run(app, [*command, *more])
+    assert done.exit_code == 2
+    assert words in done.output
+    assert "Traceback" not in done.output
+
+
+def test_a_damaged_folder_is_refused_by_eval(command: list[str], tmp_path: Path) -> None:
+    assert run(app, [*command, "--quantize", "rtn:w4"]).exit_code == 0
+    weights = tmp_path / "out" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-1])
+    text = command[command.index("--calibration") + 1]
+    done = run(app, ["eval", str(tmp_path / "out"), "--text", text, "--length", "32"])
+    assert done.exit_code == 2
+    assert "is not what was written" in done.output
+
+
+def test_an_existing_folder_is_left_alone(command: list[str], tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    done: Any = run(app, [*command, "--quantize", "rtn:w4"])
+    assert done.exit_code == 2
+    assert "exists: choose another folder" in done.output
+    assert not list((tmp_path / "out").iterdir())

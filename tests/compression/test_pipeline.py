@@ -1,0 +1,170 @@
+"""The path from a folder to a smaller folder."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from paperworks.compression import pipeline
+from paperworks.compression.describe import describe
+from paperworks.compression.pipeline import OtherRunError, compress
+from paperworks.compression.saving import load_compressed
+from paperworks.compression.steps import Step
+from paperworks.compression.text import perplexity
+
+pytest.importorskip("safetensors")
+
+STEPS = [Step("prune", "wanda:0.5"), Step("quantize", "rtn:w4")]
+
+
+@pytest.fixture
+def settings(llama_folder: Path, tmp_path: Path, text: str) -> dict[str, Any]:
+    return {
+        "model": llama_folder,
+        "steps": STEPS,
+        "calibration": text[:2000],
+        "heldout": text[2000:],
+        "out": tmp_path / "small",
+        "length": 32,
+        "windows": 4,
+        "heldout_windows": 3,
+    }
+
+
+def test_the_report_says_what_the_folder_holds(settings: dict[str, Any], llama: Any) -> None:
+    told = []
+    report = compress(**settings, progress=lambda *each: told.append(each))
+    out = settings["out"]
+    model, tokenizer = load_compressed(out)
+    after = perplexity(model, tokenizer, settings["heldout"], length=32, windows=3)
+    before = perplexity(llama, tokenizer, settings["heldout"], length=32, windows=3)
+    assert report["after"]["perplexity"] == pytest.approx(after.value, rel=1e-6)
+    assert report["before"]["perplexity"] == pytest.approx(before.value, rel=1e-6)
+    assert json.loads((out / "report.json").read_text()) == json.loads(json.dumps(report))
+    assert report["peak_memory"] > report["before"]["bytes"]
+    assert report["after"]["bytes_on_disk"] == (out / "model.safetensors").stat().st_size
+    layers = {each.name: each for each in describe(model)}
+    assert {each["name"] for each in report["layers"]} == set(layers)
+    small = [each for each in report["layers"] if each["name"] != "model.embed_tokens"]
+    assert all(each["format"] == "int4" for each in small)
+    # Pruned first: quantization keeps the zeros, and rounds a few more weights to zero.
+    assert all(0.5 <= each["sparsity"] < 0.9 for each in small)
+    phases = list(dict.fromkeys(phase for phase, *_ in told))
+    assert phases == [
+        "perplexity before",
+        "prune wanda:0.5",
+        "quantize rtn:w4",
+        "perplexity after",
+    ]
+    assert not list(out.parent.glob("*.partial"))
+
+
+def test_an_interrupted_run_ends_as_one_that_was_not(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = compress(**settings)
+    weights = (settings["out"] / "model.safetensors").read_bytes()
+
+    second = settings | {"out": settings["out"].with_name("again")}
+    worked = []
+
+    def stop(phase: str, done: int, total: int, part: str) -> None:
+        worked.append((phase, part))
+        if phase == "quantize rtn:w4" and part == "model.layers.1":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(**second, progress=stop)
+    assert not second["out"].exists()
+    # Only what was not finished is computed again.
+    pruned = []
+    from paperworks.compression.pruning import Wanda
+
+    original = Wanda.compress_layer
+    monkeypatch.setattr(
+        Wanda, "compress_layer", lambda self, *each: pruned.append(each[0]) or original(self, *each)
+    )
+    again = compress(**second)
+    assert not pruned
+    assert (second["out"] / "model.safetensors").read_bytes() == weights
+    assert again["after"] == whole["after"]
+
+
+def test_a_crash_while_writing_leaves_nothing_that_loads(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr(pipeline, "save_compressed", fail)
+    with pytest.raises(OSError, match="no space"):
+        compress(**settings)
+    assert not settings["out"].exists()
+    with pytest.raises(ValueError, match=r"holds no compression.json"):
+        load_compressed(settings["out"].with_name("small.partial"))
+    monkeypatch.undo()
+    assert math.isfinite(compress(**settings)["after"]["perplexity"])
+
+
+def test_another_runs_leftovers_are_not_used(settings: dict[str, Any]) -> None:
+    def stop(phase: str, *_: Any) -> None:
+        if phase == "quantize rtn:w4":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(**settings, progress=stop)
+    with pytest.raises(OtherRunError, match="begun with another steps and seed: remove it"):
+        compress(**settings | {"seed": 1, "steps": STEPS[:1]})
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"steps": []}, "nothing to do"),
+        ({"steps": STEPS[::-1]}, "prune before you quantize"),
+        ({"steps": [STEPS[1], STEPS[1]]}, "one --quantize is enough"),
+        ({"steps": [Step("prune", "wander:0.5")]}, "no method 'wander' to prune with; there are:"),
+        ({"steps": [Step("prune", "wanda:half")]}, r"--prune wanda:half: expected a sparsity"),
+        ({"steps": [Step("quantize", "rtn:4")]}, r"--quantize rtn:4: expected bits as w4"),
+        ({"steps": [Step("quantize", "rtn:w9")]}, r"--quantize rtn:w9: .*9"),
+        ({"steps": [Step("quantize", "llm-fp4:w2a4")]}, r"--quantize llm-fp4:w2a4: .*2"),
+        ({"calibration": "abc"}, "the text has 3 tokens, fewer than one sequence of 32"),
+        ({"heldout": "abc"}, "the text has 3 tokens, fewer than one sequence of 32"),
+        ({"embeddings": 9}, "2 to 8 bits, got 9"),
+    ],
+)
+def test_bad_input_is_refused_before_any_work(
+    settings: dict[str, Any], change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValueError, match=words):
+        compress(**settings | change)
+    assert not list(settings["out"].parent.glob("small*"))
+
+
+def test_an_existing_folder_is_never_touched(settings: dict[str, Any]) -> None:
+    settings["out"].mkdir()
+    with pytest.raises(FileExistsError, match="choose another folder"):
+        compress(**settings)
+
+
+def test_weights_that_are_not_finite_name_their_layer(
+    settings: dict[str, Any], llama: Any, llama_folder: Path
+) -> None:
+    with torch.no_grad():
+        llama.model.layers[1].mlp.up_proj.weight[3, 4] = torch.nan
+    llama.save_pretrained(llama_folder)
+    with pytest.raises(ValueError, match=r"model.layers.1.mlp.up_proj has 1 weights that are NaN"):
+        compress(**settings)
+    assert not settings["out"].exists()
+
+
+def test_embeddings_alone_can_be_small(settings: dict[str, Any]) -> None:
+    report = compress(**settings | {"steps": [], "embeddings": 8})
+    formats = {each["name"]: each["format"] for each in report["layers"]}
+    assert formats.pop("model.embed_tokens") == "int8"
+    assert set(formats.values()) == {"float32"}
