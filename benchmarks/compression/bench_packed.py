@@ -1,11 +1,10 @@
 """One row of input through a packed layer, beside float32 and what others have for few bits.
 
-torch's own int4 product is in bfloat16, as it is meant to be used; torchao's int8 weights run
-without ``torch.compile``, as ours do (compiled they were no faster here); torchao is not in the extra
-``bench``, since transformers imports it wherever it is and takes twice as long, so install it by
-hand for this one. Every contender's error
-against float64 is in the note, relative to the output: what is left of it is the rounding of the
-weight, which is not the same in all formats.
+torch's own int4 product is in bfloat16, as it is meant to be used. torchao's int8 weights run
+without ``torch.compile``, as ours do (compiled they were no faster here). torchao is not in the
+extra ``bench``, since transformers imports it wherever it is and takes twice as long: install it by
+hand for this one. Every contender's error against float64 is in the note, relative to the output:
+what is left of it is the rounding of the weight, which is not the same in all formats.
 """
 
 from __future__ import annotations

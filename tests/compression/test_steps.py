@@ -25,6 +25,12 @@ def test_settings_reach_the_method(kind: Kind, text: str, settings: dict[str, An
     assert {name: getattr(method, name) for name in settings} == settings
 
 
+def test_power_is_nupes_without_data() -> None:
+    assert Step("quantize", "power:w4").data_free
+    assert not Step("quantize", "nupes:w4").data_free
+    assert type(Step("quantize", "power:w4").method()).__name__ == "NUPES"
+
+
 @pytest.mark.parametrize(
     ("kind", "text", "words"),
     [

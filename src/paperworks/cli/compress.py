@@ -59,8 +59,8 @@ def compress(
     the configuration, the tokenizer and a report (report.html, report.json). An interrupted run
     goes on at the last finished block when the same command is given again.
 
-    Prune with gblm, wanda, sparsegpt, magnitude, global-magnitude; quantize with llm-fp4, nupes,
-    gptq, smoothquant, minmax-fp, rtn.
+    Prune with gblm, wanda, sparsegpt, magnitude, global-magnitude. Quantize with llm-fp4, nupes
+    (learned), power (NUPES without data), gptq, adaround, smoothquant, minmax-fp, rtn.
     """
     from paperworks.compression.pipeline import compress as run
     from paperworks.compression.steps import Step

@@ -1,5 +1,6 @@
 """Make a trained model smaller, and know what it cost."""
 
+from paperworks.compression.adaround import AdaRound
 from paperworks.compression.describe import LayerSummary, describe
 from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.gblm import GBLMPruner
@@ -11,6 +12,7 @@ from paperworks.compression.global_magnitude import (
 )
 from paperworks.compression.gptq import GPTQ
 from paperworks.compression.llm_fp4 import LLMFP4
+from paperworks.compression.nupes import NUPES
 from paperworks.compression.oscillation import (
     ConfidenceGuidedAnnealing,
     OscillationMeter,
@@ -36,6 +38,8 @@ __all__ = [
     "MultiplyAdds",
     # Quantization after training
     "LLMFP4",  # floating point, weights and inputs
+    "NUPES",  # levels on a power law, without data or learned
+    "AdaRound",
     "GPTQ",
     "SmoothQuant",
     "MinMaxFP",

@@ -129,7 +129,8 @@ def compress(
         tell = None
         if progress is not None:
             tell = lambda d, t, name, label=label: progress(label, d, t, name)  # noqa: E731
-        _apply(method, network, batches, partial / f"step-{number}", tell)
+        data = None if step.data_free else batches
+        _apply(method, network, data, partial / f"step-{number}", tell)
     if small is not None:
         small(network)
     after = {"perplexity": score("perplexity after"), "bytes": model_bytes(network)}
@@ -148,7 +149,9 @@ def compress(
     return report
 
 
-def _apply(method: Any, model: nn.Module, batches: list[Any], folder: Path, tell: Any) -> None:
+def _apply(
+    method: Any, model: nn.Module, batches: list[Any] | None, folder: Path, tell: Any
+) -> None:
     if isinstance(method, LayerwiseMethod):
         method(model, batches, progress=tell, checkpoint=FolderCheckpoint(folder))
     else:

@@ -25,6 +25,11 @@ class Step:
     kind: Kind
     text: str
 
+    @property
+    def data_free(self) -> bool:
+        """Whether the method is to see no calibration data though it could: ``power``."""
+        return self.text.partition(":")[0] in _WITHOUT_DATA
+
     def method(self) -> Any:
         """A fresh instance of the method.
 
@@ -61,14 +66,17 @@ _METHODS: dict[Kind, dict[str, tuple[str, str]]] = {
     "quantize": {
         "llm-fp4": ("llm_fp4", "LLMFP4"),
         "nupes": ("nupes", "NUPES"),
+        "power": ("nupes", "NUPES"),
         "gptq": ("gptq", "GPTQ"),
+        "adaround": ("adaround", "AdaRound"),
         "smoothquant": ("rounding", "SmoothQuant"),
         "minmax-fp": ("rounding", "MinMaxFP"),
         "rtn": ("rounding", "RoundToNearest"),
     },
 }
 
-_INPUTS_LEFT_ALONE = ("gptq",)
+_WITHOUT_DATA = ("power",)
+_INPUTS_LEFT_ALONE = ("gptq", "adaround")
 _INPUTS_ROUNDED = ("smoothquant",)
 
 
