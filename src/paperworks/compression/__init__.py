@@ -3,6 +3,14 @@
 from paperworks.compression.adaround import AdaRound
 from paperworks.compression.describe import LayerSummary, describe
 from paperworks.compression.embeddings import EmbeddingQuantizer
+from paperworks.compression.eq_net import (
+    AccuracyPredictor,
+    ElasticQuantization,
+    GroupProgressiveGuidance,
+    export_subnet,
+    search_precision,
+    weight_distribution_loss,
+)
 from paperworks.compression.gblm import GBLMPruner
 from paperworks.compression.global_magnitude import (
     GlobalMagnitudePruner,
@@ -50,6 +58,13 @@ __all__ = [
     "ConfidenceGuidedAnnealing",  # the end of its training
     "OscillationMeter",  # what to watch meanwhile
     "export_packed",  # and what comes out
+    # One training for many bit widths
+    "ElasticQuantization",  # a model in its elastic form
+    "GroupProgressiveGuidance",  # what to train it with
+    "weight_distribution_loss",  # and what to add
+    "AccuracyPredictor",  # of any setting of bits
+    "search_precision",  # bits for each layer within a budget
+    "export_subnet",
     # What every method ends in
     "EmbeddingQuantizer",
     "describe",
