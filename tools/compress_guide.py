@@ -18,12 +18,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 from torch.nn import functional
 
 from paperworks import data
-from paperworks.claims._vision import ImageData, accuracy, initialised, load_images, train
+from paperworks.claims._vision import (
+    ImageData,
+    accuracy,
+    cross_entropy,
+    initialised,
+    load_images,
+    train,
+)
 from paperworks.claims._vit import VisionTransformer
 from paperworks.compression import (
     GPTQ,
@@ -31,8 +39,10 @@ from paperworks.compression import (
     NUPES,
     AdaRound,
     ConfidenceGuidedAnnealing,
+    ElasticQuantization,
     GBLMPruner,
     GlobalMagnitudePruner,
+    GroupProgressiveGuidance,
     MagnitudePruner,
     MinMaxFP,
     QuantizationAware,
@@ -42,6 +52,8 @@ from paperworks.compression import (
     Wanda,
     describe,
     export_packed,
+    export_subnet,
+    weight_distribution_loss,
 )
 from paperworks.compression.masks import MaskedTraining
 from paperworks.data.files import human_size
@@ -120,12 +132,18 @@ def vision_transformer() -> tuple[ImageData, nn.Module]:
     return images, model.eval()
 
 
-def fit(model: nn.Module, images: ImageData, after_step: Any = None) -> None:
+def fit(
+    model: nn.Module,
+    images: ImageData,
+    after_step: Any = None,
+    loss: Any = cross_entropy,
+    lr: float = LR,
+) -> None:
     """Train, and train again: every row that trains does so."""
     generator = torch.Generator().manual_seed(0)
     train(
-        model, images.x, images.y, epochs=EPOCHS, batch=BATCH, lr=LR, generator=generator,
-        optimizer="adamw", weight_decay=0.0, after_step=after_step,
+        model, images.x, images.y, epochs=EPOCHS, batch=BATCH, lr=lr, generator=generator,
+        optimizer="adamw", weight_decay=0.0, after_step=after_step, loss=loss,
     )  # fmt: skip
 
 
@@ -172,6 +190,28 @@ def aware(bits: int, weights: Any, query_key: bool) -> Callable[[nn.Module, Imag
     return change
 
 
+_supernets: list[nn.Module] = []
+
+
+def elastic(form: str) -> Callable[[nn.Module, ImageData], nn.Module]:
+    """One supernet for all its rows; the first of them carries the time of training it."""
+
+    def change(model: nn.Module, images: ImageData) -> nn.Module:
+        if not _supernets:
+            guidance = GroupProgressiveGuidance(np.random.default_rng(0))
+            model = ElasticQuantization()(model, [images.x[:BATCH]])
+            fit(
+                model,
+                images,
+                loss=lambda model, x, y: guidance(model, x, y) + weight_distribution_loss(model),
+                lr=LR / 2,  # EQ-Net's steps go below zero at more, with Adam
+            )
+            _supernets.append(model.eval())
+        return export_subnet(copy.deepcopy(_supernets[0]), form)
+
+    return change
+
+
 VISION: dict[str, Callable[[nn.Module, ImageData], nn.Module]] = {
     "float32": lambda model, images: model,
     "magnitude, 50 % zeros": calibrated(MagnitudePruner(0.5)),
@@ -193,6 +233,9 @@ VISION: dict[str, Callable[[nn.Module, ImageData], nn.Module]] = {
     "LLM-FP4, W4A4": calibrated(LLMFP4(4, 4)),
     "LSQ, W2A2, trained": aware(2, "lsq", query_key=False),
     "oscillation-free, W2A2, trained": aware(2, "statsq", query_key=True),
+    "EQ-Net, W2A2, one training": elastic("w2a2-channel-sym-sym"),
+    "EQ-Net, the same at W4A4": elastic("w4a4-channel-sym-sym"),
+    "EQ-Net, the same at W8A8": elastic("w8a8-channel-sym-sym"),
 }
 
 
