@@ -152,8 +152,9 @@ def newton_step(
         # Near the top the gain drowns in rounding; the slope along the step still tells.
         if gain >= -noise and abs(trial_slope) <= 0.9 * slope:
             return trial, step
-        # Where the secant of the slope crosses zero, within bounds.
-        step *= float(np.clip(slope / (slope - trial_slope), 0.1, 0.5))
+        # Where the secant of the slope crosses zero, within bounds; a level one never does.
+        fall = slope - trial_slope
+        step *= float(np.clip(slope / fall, 0.1, 0.5)) if fall else 0.5
     return point, 0.0
 
 
