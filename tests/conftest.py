@@ -8,6 +8,12 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+from hypothesis import settings
+
+# A change that fails here must fail again on another machine, and one that passes must pass.
+# `pytest --hypothesis-profile=default` draws new examples.
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile("repeatable")
 
 
 @pytest.fixture

@@ -250,6 +250,17 @@ def test_invariants(a, b, seed, reg):
         np.testing.assert_allclose(plain.plan, result.plan, atol=1e-5)
 
 
+@pytest.mark.parametrize("seed", [81, 121, 133, 209, 832, 1058])
+def test_weights_that_split_into_equal_parts(seed):
+    # Between parts of equal mass next to nothing is moved: the Hessian is all but singular, and
+    # near the top of the potential neither its gain nor its slope says which step is better.
+    a = np.array([6, 5, 8, 8, 8, 8, 5, 8, 8, 8]) / 72
+    b = np.array([8, 6, 5, 8, 8, 8, 5, 8, 8, 8]) / 72
+    M = np.random.default_rng(seed).random((10, 10))
+    result = sinkhorn_newton_sparse(a, b, M, 3e-4, tol=1e-11)
+    check_optimal(result, a, b, M, 3e-4, tol=1e-11)
+
+
 @settings(max_examples=20, deadline=None)
 @given(st.integers(0, 2**16))
 def test_zero_weights_are_as_if_absent(seed):
@@ -260,8 +271,8 @@ def test_zero_weights_are_as_if_absent(seed):
     a, b = a / a.sum(), b / b.sum()
     full = sinkhorn_newton_sparse(a, b, M, 0.01)
     inner = sinkhorn_newton_sparse(a[a > 0], b[b > 0], M[np.ix_(a > 0, b > 0)], 0.01)
-    np.testing.assert_allclose(full.plan[np.ix_(a > 0, b > 0)], inner.plan, rtol=1e-12)
-    np.testing.assert_allclose(full.potentials[1][b > 0], inner.potentials[1], rtol=1e-12)
+    np.testing.assert_allclose(full.plan[np.ix_(a > 0, b > 0)], inner.plan, rtol=1e-9)
+    np.testing.assert_allclose(full.potentials[1][b > 0], inner.potentials[1], atol=1e-13)
     assert full.plan.sum() == pytest.approx(1)
     assert full.cost == pytest.approx(inner.cost)
     check_optimal(full, a, b, M, 0.01)

@@ -149,8 +149,9 @@ def newton_step(
         trial_slope = float((problem.b - trial.column_mass) @ direction)
         if gain >= ARMIJO * step * slope + noise:
             return trial, step
-        # Near the top the gain drowns in rounding; the slope along the step still tells.
-        if gain >= -noise and abs(trial_slope) <= 0.9 * slope:
+        # Near the top the gain drowns in rounding; the error or the slope still tell.
+        better = trial.error <= 0.9 * point.error or abs(trial_slope) <= 0.9 * slope
+        if gain >= -noise and better:
             return trial, step
         # Where the secant of the slope crosses zero, within bounds; a level one never does.
         fall = slope - trial_slope
