@@ -29,7 +29,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import IntegerGrid
+from paperworks.compression.grids import IntegerGrid, positive
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.observers import InputHessian
@@ -45,8 +45,7 @@ _RATIOS = [1 - 0.05 * k for k in range(13)]
 
 def largest(weight: Tensor) -> Tensor:
     """(rows, 1): the largest magnitude of each row, and 1 where all are zero."""
-    top = weight.abs().amax(1, keepdim=True)
-    return torch.where(top > 0, top, 1.0)
+    return positive(weight.abs().amax(1, keepdim=True))
 
 
 def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:

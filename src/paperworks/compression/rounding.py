@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
+from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -58,11 +58,9 @@ def integer_range(
     """
     grid = IntegerGrid(bits, signed=symmetric)
     if symmetric:
-        scale = weight.abs().amax(-1) / grid.top
-        return grid, torch.where(scale > 0, scale, 1), None
+        return grid, grid.scale_for(weight.abs().amax(-1)), None
     low, high = weight.amin(-1).clamp(max=0), weight.amax(-1).clamp(min=0)
-    scale = (high - low) / grid.top
-    scale = torch.where(scale > 0, scale, 1)
+    scale = grid.scale_for(high - low)
     return grid, scale, (low / scale).round() * scale
 
 
@@ -184,14 +182,14 @@ class MinMaxFP(LayerwiseMethod):
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Round and pack one layer."""
         weight = weight_matrix(layer)
-        scale = _at_range(self.weights, weight.abs().amax(1))
+        scale = self.weights.scale_for(weight.abs().amax(1))
         codes = self.weights.encode(weight / scale[:, None])
         shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
         packed = PackedWeight.pack(codes, self.weights, scale, shape=shape)
         if self.inputs is None:
             return quantized(layer, packed)
         inputs = InputQuantizer(
-            self.inputs, _at_range(self.inputs, seen.largest.max()), axis=channel_axis(layer)
+            self.inputs, self.inputs.scale_for(seen.largest.max()), axis=channel_axis(layer)
         )
         return quantized(layer, packed, inputs)
 
@@ -267,7 +265,7 @@ class SmoothQuant(LayerwiseMethod):
         grid, scale, _ = integer_range(moved, self.weight_bits, True)
         shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
         packed = PackedWeight.pack(grid.encode(moved / scale[:, None]), grid, scale, shape=shape)
-        fixed = None if self.per_token else _at_range(self.inputs, (inputs / factor).max())
+        fixed = None if self.per_token else self.inputs.scale_for((inputs / factor).max())
         quantizer = InputQuantizer(self.inputs, fixed, divide=factor, axis=channel_axis(layer))
         return quantized(layer, packed, quantizer)
 
@@ -288,10 +286,6 @@ def column_groups(name: str, weight: Tensor, group: int | None) -> int:
             f"size, group=None, or skip=[..., {name!r}]"
         )
     return weight.shape[1] // group
-
-
-def _at_range(grid: Grid, largest: Tensor) -> Tensor:
-    return torch.where(largest > 0, largest / grid.largest, 1)
 
 
 def _float_grid(bits: int, form: tuple[int, int] | None) -> FloatGrid:

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from
+from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from, positive
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -153,11 +153,10 @@ class LLMFP4(LayerwiseMethod):
             parts = zip(weight, torch.zeros_like(weight), seen.matrix, strict=True)
             weights = search_weights([Objective(*part) for part in parts], weight_bits, self.space)
         else:
-            largest = channel_largest(layer, seen.range).double()
             weights, inputs = search_both(
                 weight,
                 seen.sample.sample.float(),
-                torch.where(largest > 0, largest, 1),
+                positive(channel_largest(layer, seen.range).double()),
                 (weight_bits, input_bits),
                 space=self.space,
                 rounds=self.rounds,
