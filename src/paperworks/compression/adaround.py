@@ -30,10 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.grids import IntegerGrid, positive
-from paperworks.compression.layers import SKIP, group_count, weight_matrix
+from paperworks.compression.layers import SKIP, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 from paperworks.compression.rounding import column_groups
 
 PENALTY = 60.0
@@ -237,19 +237,13 @@ class AdaRound(LayerwiseMethod):
         scale = clipped_scale(rows, levels).view(weight.shape[0], -1)
         codes = learn_rounding(
             weight,
-            seen.matrix.view(group_count(layer), weight.shape[1], -1),
+            seen.matrix,
             spread(scale, weight),
             self.grid.top,
             steps=self.steps,
             lr=self.lr,
         )
-        packed = PackedWeight.pack(
-            self.grid.encode(codes),
-            self.grid,
-            scale,
-            shape=tuple(layer.weight.shape),  # type: ignore[arg-type]
-        )
-        return quantized(layer, packed)
+        return packed_layer(layer, self.grid.encode(codes), self.grid, scale)
 
 
 def check_settings(steps: int, lr: float) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -95,6 +96,11 @@ def weight_matrix(layer: nn.Module) -> Tensor:
 def group_count(layer: nn.Module) -> int:
     """How many independent matrices share the weight: the groups of a convolution, or one."""
     return layer.groups if isinstance(layer, nn.Conv2d) else 1
+
+
+def conv_settings(layer: nn.Conv2d) -> dict[str, Any]:
+    """What a convolution is made with beside its sizes, bias and padding mode."""
+    return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
 
 
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:

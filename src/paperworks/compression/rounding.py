@@ -23,7 +23,7 @@ from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.observers import InputRange
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 
 
 def channel_axis(layer: nn.Module) -> int:
@@ -120,11 +120,10 @@ class RoundToNearest(LayerwiseMethod):
         grid, scale, offset = integer_range(columns, self.weight_bits, self.symmetric)
         shifted = columns if offset is None else columns - offset[..., None]
         codes = grid.encode(shifted / scale[..., None]).view(weight.shape)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(codes, grid, scale, offset=offset, shape=shape)
-        if self.inputs is None:
-            return quantized(layer, packed)
-        return quantized(layer, packed, InputQuantizer(self.inputs, axis=channel_axis(layer)))
+        inputs = None
+        if self.inputs is not None:
+            inputs = InputQuantizer(self.inputs, axis=channel_axis(layer))
+        return packed_layer(layer, codes, grid, scale, offset=offset, input_quantizer=inputs)
 
 
 class MinMaxFP(LayerwiseMethod):
@@ -184,14 +183,11 @@ class MinMaxFP(LayerwiseMethod):
         weight = weight_matrix(layer)
         scale = self.weights.scale_for(weight.abs().amax(1))
         codes = self.weights.encode(weight / scale[:, None])
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(codes, self.weights, scale, shape=shape)
-        if self.inputs is None:
-            return quantized(layer, packed)
-        inputs = InputQuantizer(
-            self.inputs, self.inputs.scale_for(seen.largest.max()), axis=channel_axis(layer)
-        )
-        return quantized(layer, packed, inputs)
+        inputs = None
+        if self.inputs is not None:
+            fixed = self.inputs.scale_for(seen.largest.max())
+            inputs = InputQuantizer(self.inputs, fixed, axis=channel_axis(layer))
+        return packed_layer(layer, codes, self.weights, scale, input_quantizer=inputs)
 
 
 class SmoothQuant(LayerwiseMethod):
@@ -263,11 +259,10 @@ class SmoothQuant(LayerwiseMethod):
         factor = torch.where((inputs > 0) & (weights > 0), factor, 1)
         moved = (by_channel * factor.view(groups, 1, -1, 1)).reshape(weight.shape)
         grid, scale, _ = integer_range(moved, self.weight_bits, True)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(grid.encode(moved / scale[:, None]), grid, scale, shape=shape)
+        codes = grid.encode(moved / scale[:, None])
         fixed = None if self.per_token else self.inputs.scale_for((inputs / factor).max())
         quantizer = InputQuantizer(self.inputs, fixed, divide=factor, axis=channel_axis(layer))
-        return quantized(layer, packed, quantizer)
+        return packed_layer(layer, codes, grid, scale, input_quantizer=quantizer)
 
 
 def column_groups(name: str, weight: Tensor, group: int | None) -> int:

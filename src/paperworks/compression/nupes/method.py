@@ -35,7 +35,7 @@ from paperworks.compression.adaround import (
     spread,
 )
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import SKIP, group_count, weight_matrix
+from paperworks.compression.layers import SKIP, weight_matrix
 from paperworks.compression.layerwise import Checkpoint, LayerwiseMethod, Progress
 from paperworks.compression.nupes.grid import (
     check_bits,
@@ -47,7 +47,7 @@ from paperworks.compression.nupes.grid import (
 from paperworks.compression.nupes.learning import learn_codes
 from paperworks.compression.nupes.search import search_exponent
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 from paperworks.compression.rounding import channel_axis
 
 
@@ -200,7 +200,7 @@ class NUPES(LayerwiseMethod):
         else:
             numbers, exponent = learn_codes(
                 weight,
-                seen.matrix.view(group_count(layer), weight.shape[1], -1),
+                seen.matrix,
                 spread(scale, weight),
                 exponent,
                 top,
@@ -210,11 +210,9 @@ class NUPES(LayerwiseMethod):
             )
             grid = power_grid(self.weight_bits, exponent)
             codes = sign_magnitude(numbers, self.weight_bits)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(codes, grid, scale, shape=shape)
         inputs = None
         if self.activation_bits is not None:
             inputs = InputQuantizer(
                 power_grid(self.activation_bits, exponent), axis=channel_axis(layer)
             )
-        return quantized(layer, packed, inputs)
+        return packed_layer(layer, codes, grid, scale, input_quantizer=inputs)
