@@ -68,7 +68,7 @@ def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:
     """
     full = largest(weight) / levels[-1]
     errors = [
-        (nearest(weight.abs() / (full * ratio), levels) * (full * ratio) - weight.abs())
+        (levels[nearest(weight.abs() / (full * ratio), levels)] * (full * ratio) - weight.abs())
         .square_()
         .sum(1)
         for ratio in _RATIOS
@@ -78,8 +78,8 @@ def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:
 
 
 def nearest(size: Tensor, levels: Tensor) -> Tensor:
-    """The level (of ``levels``, from 0 up) that is nearest to each of ``size``."""
-    return levels[torch.bucketize(size, (levels[1:] + levels[:-1]) / 2)]
+    """Which of ``levels`` (from 0 up) is nearest to each of ``size``: int64."""
+    return torch.bucketize(size, (levels[1:] + levels[:-1]) / 2)
 
 
 def scale_rows(name: str, layer: nn.Module, group: int | None) -> Tensor:
