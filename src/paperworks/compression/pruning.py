@@ -127,7 +127,7 @@ class MagnitudePruner(Pruner):
     [[0.0, -3.0, 2.0, 0.0]]
     """
 
-    needs_calibration = False
+    calibration = "unused"
 
     def __init__(
         self,

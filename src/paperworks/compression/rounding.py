@@ -97,7 +97,7 @@ class RoundToNearest(LayerwiseMethod):
     tensor([[ 0.7000, -0.3000]])
     """
 
-    needs_calibration = False
+    calibration = "unused"
 
     def __init__(
         self,
@@ -172,11 +172,11 @@ class MinMaxFP(LayerwiseMethod):
         self.inputs = (
             None if activation_bits is None else _float_grid(activation_bits, activation_format)
         )
-        self.needs_calibration = self.inputs is not None
+        self.calibration = "unused" if self.inputs is None else "required"
 
-    def observer(self, name: str, layer: nn.Module) -> Observer | None:
-        """The range of the inputs, where they are rounded."""
-        return None if self.inputs is None else InputRange()
+    def observer(self, name: str, layer: nn.Module) -> Observer:
+        """The range of the inputs."""
+        return InputRange()
 
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Round and pack one layer."""
