@@ -150,8 +150,15 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
             "the model is the layer itself and cannot be replaced in place: wrap it, as in "
             "nn.Sequential(layer)"
         )
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, new)
+    *path, last = name.split(".")
+    for depth in range(len(path) + 1):
+        owner = model.get_submodule(".".join(path[:depth]))
+        # PyTorch's fast path in evaluation mode takes the weights and goes past our layers.
+        if isinstance(owner, nn.TransformerEncoderLayer):
+            owner.activation_relu_or_gelu = 0
+        elif isinstance(owner, nn.TransformerEncoder):
+            owner.use_nested_tensor = False
+    setattr(owner, last, new)
 
 
 def as_call(batch: object) -> tuple[tuple[object, ...], dict[str, object]]:

@@ -81,7 +81,7 @@ class SparseGPT(Pruner):
         skip: Sequence[str] = SKIP,
     ):
         super().__init__(sparsity, pattern=pattern, skip=skip)
-        if block < self.m or block < 1:
+        if block < self.m:
             raise ValueError(f"block must be at least {self.m} columns, got {block}")
         if not damping >= 0:
             raise ValueError(f"damping must be >= 0, got {damping}")

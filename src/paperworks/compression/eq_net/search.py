@@ -16,7 +16,7 @@ from torch import nn
 from paperworks.compression.eq_net.convert import chosen, elastic_layers
 from paperworks.compression.eq_net.forms import Form, Setting
 from paperworks.compression.eq_net.predictor import AccuracyPredictor, as_array
-from paperworks.compression.global_magnitude.flops import multiply_adds
+from paperworks.compression.flops import multiply_adds
 from paperworks.compression.kernels import TILE
 
 

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor, nn
 
-from paperworks.compression.layers import as_call
+from paperworks.compression.chain import evaluation, run_model
 
 
 @dataclass(frozen=True)
@@ -92,14 +91,10 @@ def multiply_adds(model: nn.Module, batch: object) -> MultiplyAdds:
         layer.register_forward_hook(lambda layer, _, output, name=name: hook(name, layer, output))
         for name, layer in layers.items()
     ]
-    training = model.training
-    args, kwargs = as_call(batch)
     try:
-        model.eval()
-        with torch.no_grad():
-            model(*args, **kwargs)
+        with evaluation(model):
+            run_model(model, [batch])
     finally:
-        model.train(training)
         for handle in handles:
             handle.remove()
     if not runs:
