@@ -97,10 +97,7 @@ class GPTQ(LayerwiseMethod):
         """Round and pack one layer."""
         weight = weight_matrix(layer)
         size = weight.shape[1] // column_groups(name, weight, self.group)
-        try:
-            factor = inverse_cholesky(seen.matrix, self.damping)
-        except ValueError as error:
-            raise ValueError(f"{name or 'the layer'}: {error}") from None
+        factor = inverse_cholesky(seen.matrix, self.damping, name=name)
         split = weight.float().reshape(group_count(layer), -1, weight.shape[1])
         grid, codes, scale, offset = self._round(split, factor, size)
         return packed_layer(
