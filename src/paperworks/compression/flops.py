@@ -1,8 +1,8 @@
 """What a model costs to run, and what its zeros would save.
 
-The paper (arXiv:2209.14624) compares methods by the FLOPs that remain, too: a weight of an early
-convolution is used at many places, one of a late layer at few, so that two masks of one sparsity
-differ in cost.
+Global magnitude pruning (arXiv:2209.14624) compares methods by the FLOPs that remain, too: a weight
+of an early convolution is used at many places, one of a late layer at few, so that two masks of one
+sparsity differ in cost.
 """
 
 from __future__ import annotations
