@@ -1,17 +1,17 @@
 """What a model costs to run, and what its zeros would save.
 
-Global magnitude pruning (arXiv:2209.14624) compares methods by the FLOPs that remain, too: a weight
-of an early convolution is used at many places, one of a late layer at few, so that two masks of one
-sparsity differ in cost.
+The paper (arXiv:2209.14624) compares methods by the FLOPs that remain, too: a weight of an early
+convolution is used at many places, one of a late layer at few, so that two masks of one sparsity
+differ in cost.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from torch import Tensor, nn
+from torch import nn
 
-from paperworks.compression.chain import evaluation, run_model
+from paperworks.compression.chain import weight_uses
 
 
 @dataclass(frozen=True)
@@ -79,32 +79,11 @@ def multiply_adds(model: nn.Module, batch: object) -> MultiplyAdds:
     >>> cost.dense, cost.sparse  # 9 weights x 4 filters x 64 places, and 256 x 10
     (4864, 3712)
     """
-    runs: dict[str, int] = {}
-    kinds = (nn.Linear, nn.Conv2d)
-    layers = {name: each for name, each in model.named_modules() if isinstance(each, kinds)}
-
-    def hook(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
-        # A weight is used once at each place: once per entry of one output channel.
-        runs[name] = runs.get(name, 0) + output.numel() // layer.weight.shape[0]
-
-    handles = [
-        layer.register_forward_hook(lambda layer, _, output, name=name: hook(name, layer, output))
-        for name, layer in layers.items()
-    ]
-    try:
-        with evaluation(model):
-            run_model(model, [batch])
-    finally:
-        for handle in handles:
-            handle.remove()
-    if not runs:
+    uses = weight_uses(model, batch)
+    if not uses:
         raise ValueError(f"no Linear or Conv2d layer of {type(model).__name__} ran on the batch")
-    return MultiplyAdds(
-        {
-            name: LayerCost(
-                places * layers[name].weight.numel(),
-                places * int(layers[name].weight.detach().count_nonzero()),
-            )
-            for name, places in runs.items()
-        }
-    )
+    costs = {}
+    for name, times in uses.items():
+        weight = model.get_submodule(name).weight.detach()  # type: ignore[operator]
+        costs[name] = LayerCost(times * weight.numel(), times * int(weight.count_nonzero()))
+    return MultiplyAdds(costs)
