@@ -27,7 +27,7 @@ pytest.importorskip("safetensors")
 class Round(LayerwiseMethod):
     """Nearest rounding, with an offset and rounded inputs so that every part is saved."""
 
-    needs_calibration = False
+    calibration = "unused"
 
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         grid, weight = FloatGrid(2, 1), weight_matrix(layer)

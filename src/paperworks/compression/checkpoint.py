@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from paperworks.compression.layers import conv_settings
 from paperworks.compression.saving import build, form_of
 from paperworks.data.models import require
 
@@ -64,15 +65,12 @@ class FolderCheckpoint:
         return self.folder / f"{block.replace(' ', '-') or 'model'}.safetensors"
 
 
-_SETTINGS = ("stride", "padding", "dilation", "groups")
-
-
 def _plain_form(layer: nn.Module) -> dict[str, Any]:
     """The form of a layer that was changed and not replaced: a pruned one."""
     form: dict[str, Any] = {"kind": type(layer).__name__, "bias": layer.bias is not None}
     if isinstance(layer, nn.Conv2d):
         form["sizes"] = [layer.in_channels, layer.out_channels, list(layer.kernel_size)]
-        form["settings"] = {name: getattr(layer, name) for name in _SETTINGS}
+        form["settings"] = conv_settings(layer)
     elif isinstance(layer, nn.Linear):
         form["sizes"] = [layer.in_features, layer.out_features]
         form["settings"] = {}

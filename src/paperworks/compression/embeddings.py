@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 
 from paperworks.compression.grids import IntegerGrid
@@ -57,8 +56,7 @@ class EmbeddingQuantizer:
         for name, table in tables.items():
             weight = table.weight.detach().float()
             check_finite(name, weight)
-            largest = weight.abs().amax(1)
-            scale = torch.where(largest > 0, largest / self.grid.largest, 1)
+            scale = self.grid.scale_for(weight.abs().amax(1))
             packed = PackedWeight.pack(self.grid.encode(weight / scale[:, None]), self.grid, scale)
             for user in users[id(table.weight)]:
                 replace(model, user, quantized(model.get_submodule(user), packed))

@@ -61,8 +61,7 @@ class InputQuantizer(nn.Module):
         if self.scale is not None:
             scale = self._along(self.scale, x)
         else:
-            largest = x.abs().amax(self.axis, keepdim=True)
-            scale = torch.where(largest > 0, largest / self.grid.largest, 1)
+            scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
         return self.grid.round(x / scale) * scale
 
     def spec(self) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -55,8 +55,8 @@ class LayerwiseMethod(ABC):
         Patterns of names of layers to leave alone; the default leaves out ``lm_head``.
     """
 
-    needs_calibration = True
-    """False for a method that looks at the weights alone."""
+    calibration: Literal["required", "optional", "unused"] = "required"
+    """Whether calibration data are needed, taken where they are given, or never looked at."""
 
     def __init__(self, *, skip: Sequence[str] = SKIP):
         self.skip = tuple(skip) if not isinstance(skip, str) else skip
@@ -65,15 +65,18 @@ class LayerwiseMethod(ABC):
         """Look at the whole model once, before the walk. By default nothing."""
 
     def observer(self, name: str, layer: nn.Module) -> Observer | None:
-        """A fresh observer of one layer's inputs, or None where none is needed."""
+        """A fresh observer of one layer's inputs, or None where none is needed.
+
+        Called where there are calibration data.
+        """
         return None
 
     @abstractmethod
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """The compressed layer: ``layer`` itself, changed, or what takes its place.
 
-        ``seen`` is the layer's observer after all batches. No gradients are recorded, unless
-        within ``torch.enable_grad()``.
+        ``seen`` is the layer's observer after all batches, None where there is none. No gradients
+        are recorded, unless within ``torch.enable_grad()``.
         """
 
     def __call__(
@@ -92,7 +95,7 @@ class LayerwiseMethod(ABC):
             With Linear or Conv2d layers.
         calibration : iterable of batches
             A batch is what the model's forward takes: a tensor, a tuple of positional arguments,
-            or a dict of keyword arguments. Not used by methods that look at the weights alone.
+            or a dict of keyword arguments. See :attr:`calibration` for who needs them.
         progress : callable (done, total, name), optional
         checkpoint : Checkpoint, optional
             Where finished blocks are kept and taken from.
@@ -104,7 +107,8 @@ class LayerwiseMethod(ABC):
             no calibration data, or a layer does not run on it.
         """
         layers = compressible(model, skip=self.skip)
-        batches = as_batches(calibration) if self.needs_calibration else []
+        blind = self.calibration == "optional" and calibration is None
+        batches = [] if blind or self.calibration == "unused" else as_batches(calibration)
         with evaluation(model):
             self.prepare(model, layers, batches)
             stages = plan(model, list(layers), batches)
@@ -114,7 +118,10 @@ class LayerwiseMethod(ABC):
                 new = checkpoint.restore(stage.name) if checkpoint is not None else None
                 if new is None:
                     mine = {name: layers[name] for name in stage.layers}
-                    observers = {name: self.observer(name, layer) for name, layer in mine.items()}
+                    observers = {
+                        name: self.observer(name, layer) if batches else None
+                        for name, layer in mine.items()
+                    }
                     with _observing(mine, observers):
                         if any(observers.values()):
                             stage.run()

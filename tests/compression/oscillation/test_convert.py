@@ -15,7 +15,7 @@ from paperworks.compression.oscillation import (
     StatsQuantizer,
     export_packed,
 )
-from paperworks.compression.oscillation.layers import quantized_parts
+from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import PlainScores, ProductScores
 from paperworks.compression.packed import QuantizedConv2d, QuantizedLinear
 

@@ -10,7 +10,7 @@ from torch import nn
 from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.layers import check_finite, replace
 from paperworks.compression.lsq import LSQuantizer
-from paperworks.compression.oscillation.layers import quantized_parts
+from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import QueryKeyProduct
 from paperworks.compression.packed import PackedWeight, QuantizedLinear, quantized
 
