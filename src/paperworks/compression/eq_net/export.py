@@ -11,7 +11,7 @@ from torch import nn
 from paperworks.compression.eq_net.convert import choose, elastic_layers
 from paperworks.compression.eq_net.forms import Form
 from paperworks.compression.eq_net.quantizers import ElasticQuantizer
-from paperworks.compression.grids import Grid, IntegerGrid
+from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import check_finite, replace
 from paperworks.compression.packed import packed_layer
@@ -92,8 +92,4 @@ def _packed(layer: Any) -> nn.Module:
 
 def _inputs(rounding: ElasticQuantizer) -> InputQuantizer:
     first, last = (int(end - rounding.zero_point()) for end in (rounding.low, rounding.high))
-    scale = rounding.scale(torch.ones(()))
-    if first == 0:
-        return InputQuantizer(IntegerGrid(rounding.bits, signed=False), scale)
-    # IntegerGrid's signed form leaves out the lowest integer, which these steps were trained with.
-    return InputQuantizer(Grid(torch.arange(first, last + 1), f"{first}..{last}"), scale)
+    return InputQuantizer.of_integers(first, last, rounding.scale(torch.ones(())))
