@@ -286,7 +286,8 @@ def check_sparsity(sparsity: float, *, most: float | None = None) -> None:
     good = 0 <= sparsity < 1 if most is None else 0 <= sparsity <= most
     if not good:
         raise ValueError(
-            f"sparsity is the part that is dropped and must lie in [0, 1), got {sparsity}"
+            "sparsity is the part that is dropped and must lie in "
+            f"{'[0, 1)' if most is None else f'[0, {most:g}]'}, got {sparsity}"
         )
 
 
