@@ -75,7 +75,7 @@ def compress(
             text, measured = text[:cut], text[cut:]
         else:
             measured = _text(heldout)
-        with _bar() as progress:
+        with _bar() as progress, _says_how_to_go_on(out):
             report = run(
                 model,
                 steps,
@@ -177,6 +177,19 @@ def _bar() -> Iterator[Callable[[str, int, int, str], None]]:
             bar.update(tasks[phase], completed=done, total=total, part=part)
 
         yield progress
+
+
+@contextmanager
+def _says_how_to_go_on(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(
+            f"interrupted; finished blocks are in {out}.partial: the same command goes on from "
+            "there",
+            soft_wrap=True,
+        )
+        raise
 
 
 def _show(report: dict[str, Any], out: Path) -> None:

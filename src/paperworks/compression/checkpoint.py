@@ -31,15 +31,16 @@ class FolderCheckpoint:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def restore(self, block: str) -> dict[str, nn.Module] | None:
-        """The compressed layers of a block by name, or None where it is not finished."""
+    def holds(self, block: str) -> bool:
+        """Whether a block is finished."""
+        return self._path(block).is_file()
+
+    def restore(self, block: str) -> dict[str, nn.Module]:
+        """The compressed layers of a finished block by name."""
         from safetensors import safe_open
 
-        path = self._path(block)
-        if not path.is_file():
-            return None
         layers = {}
-        with safe_open(path, framework="pt") as file:
+        with safe_open(self._path(block), framework="pt") as file:
             for name, form in json.loads(file.metadata()["forms"]).items():
                 layer = build(form) if "weight" in form else _plain(form)
                 tensors = {key: file.get_tensor(f"{name}:{key}") for key in layer.state_dict()}

@@ -36,8 +36,11 @@ class Observer(Protocol):
 class Checkpoint(Protocol):
     """Keeps finished blocks, so that an interrupted walk can go on."""
 
-    def restore(self, block: str) -> dict[str, nn.Module] | None:
-        """The compressed layers of a block by name, or None where it is not finished."""
+    def holds(self, block: str) -> bool:
+        """Whether a block is finished."""
+
+    def restore(self, block: str) -> dict[str, nn.Module]:
+        """The compressed layers of a finished block by name."""
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
         """Keep the compressed layers of a block."""
@@ -110,13 +113,18 @@ class LayerwiseMethod(ABC):
         blind = self.calibration == "optional" and calibration is None
         batches = [] if blind or self.calibration == "unused" else as_batches(calibration)
         with evaluation(model):
-            self.prepare(model, layers, batches)
             stages = plan(model, list(layers), batches)
+            kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}
+            left = len([each for each in stages if each.name not in kept])
+            if left:
+                self.prepare(model, layers, batches)
             for done, stage in enumerate(stages):
                 if progress is not None:
                     progress(done, len(stages), stage.name)
-                new = checkpoint.restore(stage.name) if checkpoint is not None else None
-                if new is None:
+                if checkpoint is not None and stage.name in kept:
+                    new = checkpoint.restore(stage.name)
+                else:
+                    left -= 1
                     mine = {name: layers[name] for name in stage.layers}
                     observers = {
                         name: self.observer(name, layer) if batches else None
@@ -135,7 +143,8 @@ class LayerwiseMethod(ABC):
                 for name, layer in new.items():
                     if layer is not layers[name]:
                         replace(model, name, layer)
-                stage.advance()
+                if left:
+                    stage.advance()
             if progress is not None:
                 progress(len(stages), len(stages), "")
         return model
