@@ -191,10 +191,12 @@ def _die_with_parent() -> None:
 def _limit_threads(threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(threads)  # BLAS and OpenMP, torch's included
     if "numba" in sys.modules:
-        # Read when numba starts its threads; set_num_threads would start them here and now.
-        sys.modules["numba"].config.NUMBA_NUM_THREADS = threads
+        numba = sys.modules["numba"]
+        # This starts numba's threads, which sets OpenMP's number, torch's included, to its own: so
+        # it comes first. numba read its configuration when the server imported it.
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    threadpool_limits(threads)  # BLAS and OpenMP, torch's included
 
 
 def _kill(process: Any) -> None:
