@@ -149,7 +149,7 @@ def with_and_without(
     )
 
 
-SMALL = {"data": "digits", "images": 700, "depth": 8, "width": 1.0, "epochs": 8}
+SMALL = {"data": "digits", "images": 512, "depth": 8, "width": 1.0, "epochs": 8}
 LARGE = {"data": "cifar10", "images": 10_000, "depth": 20, "width": 0.5, "epochs": 20}
 SPARSITIES = [0.9, 0.95, 0.98]
 BEYOND = [0.9, 0.95, 0.98, 0.99, 0.995, 0.998]

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -35,11 +35,12 @@ _PRELOAD = [
     "numpy",
     "scipy.optimize",
     "scipy.stats",
+    "sklearn.datasets",
     "sklearn.linear_model",
     "sklearn.model_selection",
     "torch",
     "torch._dynamo",  # which the first optimizer of a process would import
-    "numba",
+    "paperworks.experiment.warm",  # numba
     "paperworks.experiment.isolation",
 ]
 _GIB = 2**30
@@ -51,8 +52,19 @@ _LOG_CHARACTERS = 4000  # how much of a dead process's output is kept
 _context: Any = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
-if _context.get_start_method() == "forkserver":
-    _context.set_forkserver_preload(_PRELOAD)
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Have the fork server import ``modules`` too, once for all trials.
+
+    No effect once it runs, which it does from the first trial on. A module that cannot be imported
+    is passed over.
+    """
+    if _context.get_start_method() == "forkserver":
+        _context.set_forkserver_preload([*_PRELOAD, *sorted(modules)])
+
+
+preload(())
 
 
 def run_isolated(
