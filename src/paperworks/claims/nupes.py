@@ -153,7 +153,7 @@ def _windows(tokens: Tensor, count: int, length: int, generator: torch.Generator
 
 
 DIGITS = {
-    "data": "digits", "images": None, "depth": 8, "width": 0.25, "epochs": 4,
+    "data": "digits", "images": None, "depth": 8, "width": 0.25, "epochs": 6,
     "calibration": 256, "steps": 100,
 }  # fmt: skip
 # Learning was once tuned with the seeds from 0 up in view: so these are others.

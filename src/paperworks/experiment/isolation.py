@@ -32,6 +32,7 @@ from paperworks.experiment.claim import TrialResult
 from paperworks.experiment.trial import Outcome
 
 _PRELOAD = [
+    "paperworks.experiment.warm",  # before torch
     "numpy",
     "scipy.optimize",
     "scipy.stats",
@@ -40,7 +41,6 @@ _PRELOAD = [
     "sklearn.model_selection",
     "torch",
     "torch._dynamo",  # which the first optimizer of a process would import
-    "paperworks.experiment.warm",  # numba
     "paperworks.experiment.isolation",
 ]
 _GIB = 2**30
