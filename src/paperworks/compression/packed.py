@@ -68,6 +68,7 @@ class PackedWeight(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
         self.shape = tuple(shape)
+        self.fan_in = math.prod(self.shape[1:])
         self.name = name
         self._ready: tuple[Any, ...] | None = None
 
@@ -158,11 +159,6 @@ class PackedWeight(nn.Module):
         """Of the weight when decoded: float32. Models ask their layers' weights for it."""
         return self.scale.dtype
 
-    @property
-    def fan_in(self) -> int:
-        """The number of columns."""
-        return math.prod(self.shape[1:])
-
     def unpack(self) -> Tensor:
         """The codes as (out, fan_in) uint8."""
         out, groups, _ = self.codes.shape
@@ -180,12 +176,12 @@ class PackedWeight(nn.Module):
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ weight.T + bias`` for x of shape (..., fan_in)."""
         rows = x.numel() // self.fan_in
-        plain = x.device.type == "cpu" and x.dtype == torch.float32 and not x.requires_grad
+        plain = x.is_cpu and x.dtype == torch.float32 and not x.requires_grad
         if plain and 0 < rows <= FEW_ROWS:
-            product = self._times(x.reshape(rows, self.fan_in))
+            product = self._times(x, rows)
             if bias is not None:
                 product += bias
-            return product.view(*x.shape[:-1], self.shape[0])
+            return product
         out = self.shape[0]
         step = max(_CHUNK // self.fan_in, 1)
         if step >= out:
@@ -232,15 +228,17 @@ class PackedWeight(nn.Module):
             levels += offset[:, :, None]
         return levels.view(out, self.fan_in)
 
-    def _times(self, x: Tensor) -> Tensor:
+    def _times(self, x: Tensor, rows: int) -> Tensor:
         if self._ready is None:
             self._ready = self._prepare()
         multiply, codes, table, scale, offset, width = self._ready
         if width != self.fan_in:  # one group: a row's padding is at its end
             x = functional.pad(x, (0, width - self.fan_in))
-        out = torch.empty(x.shape[0], self.shape[0])
-        multiply(codes, x.contiguous().numpy(), table, scale, offset, out.numpy())
-        return out
+        product = torch.empty(x.shape[:-1] + self.shape[:1])
+        # Shaped as arrays, which takes a fifth of the time that it takes of tensors.
+        given, out = x.contiguous().numpy(), product.numpy()
+        multiply(codes, given.reshape(rows, -1), table, scale, offset, out.reshape(rows, -1))
+        return product
 
     def _prepare(self) -> tuple[Any, ...]:
         kind, factor = _kind(self.table)
