@@ -81,7 +81,6 @@ LANGUAGE = [
     ("LLM-FP4, W4A4", ["--quantize", "llm-fp4:w4a4"]),
     ("GBLM-Pruner, then LLM-FP4, W4", ["--prune", "gblm:0.5", "--quantize", "llm-fp4:w4"]),
 ]
-SETTING = ["--windows", "32", "--length", "512", "--heldout-windows", "32"]
 
 
 def main() -> None:
@@ -110,7 +109,7 @@ def compressed(steps: list[str]) -> dict[str, Any]:
         (folder / "calibration.txt").write_text(text.valid, "utf-8")
         (folder / "heldout.txt").write_text(text.test, "utf-8")
         files = ["--calibration", folder / "calibration.txt", "--heldout", folder / "heldout.txt"]
-        command = ["-m", "paperworks", "compress", *steps, *SETTING, *files, "--json"]
+        command = ["-m", "paperworks", "compress", *steps, *files, "--json"]
         done = subprocess.run(
             [sys.executable, *map(str, command), "--out", str(folder / "out")],
             stdout=subprocess.PIPE,
@@ -277,7 +276,8 @@ def tables(rows: dict[str, Any]) -> str:
     dates = sorted({row["date"] for row in rows.values()})
     lines = [
         "**SmolLM2-135M-Instruct on WikiText-2**, each row one `paperworks compress` with "
-        f"`{' '.join(SETTING)}`, calibrated on the validation text and measured on the test text. "
+        f"its defaults: {first['windows']} sequences of {first['length']} tokens of the validation "
+        f"text to calibrate on, the first {first['heldout_windows']} of the test text to measure. "
         f"Perplexity in float32 is {first['before']['perplexity']:.2f}, and the model takes "
         f"{human_size(first['before']['bytes'])}; bits and zeros are those of the layers in the "
         "blocks, the size on disk is of the whole model with its float32 embeddings.",
