@@ -1,0 +1,1 @@
+"""Diffusion models: noise schedules, samplers of few steps, and distillation to one."""
