@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 import importlib
+import os
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import pytest
 from hypothesis import settings
+
+# Several processes test at once. Each takes its share of the cores, and its threads wait asleep:
+# spinning, they would take the cores from one another. Read when torch and numba are loaded.
+workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+threads = str(max((os.cpu_count() or 1) // workers, 1))
+for name, value in (("OMP_WAIT_POLICY", "passive"), ("OMP_NUM_THREADS", threads)):
+    os.environ.setdefault(name, value)
 
 # A change that fails here must fail again on another machine, and one that passes must pass.
 # `pytest --hypothesis-profile=default` draws new examples.

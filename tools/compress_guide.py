@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import subprocess
 import sys
 import tempfile
@@ -43,6 +44,7 @@ from paperworks.compression import (
     GBLMPruner,
     GlobalMagnitudePruner,
     GroupProgressiveGuidance,
+    LayerSummary,
     MagnitudePruner,
     MinMaxFP,
     QuantizationAware,
@@ -55,6 +57,7 @@ from paperworks.compression import (
     export_subnet,
     weight_distribution_loss,
 )
+from paperworks.compression.describe import bits_per_weight
 from paperworks.compression.masks import MaskedTraining
 from paperworks.data.files import human_size
 from paperworks.experiment.machine import describe as describe_machine
@@ -78,7 +81,6 @@ LANGUAGE = [
     ("LLM-FP4, W4A4", ["--quantize", "llm-fp4:w4a4"]),
     ("GBLM-Pruner, then LLM-FP4, W4", ["--prune", "gblm:0.5", "--quantize", "llm-fp4:w4"]),
 ]
-SETTING = ["--windows", "32", "--length", "512", "--heldout-windows", "32"]
 
 
 def main() -> None:
@@ -107,18 +109,16 @@ def compressed(steps: list[str]) -> dict[str, Any]:
         (folder / "calibration.txt").write_text(text.valid, "utf-8")
         (folder / "heldout.txt").write_text(text.test, "utf-8")
         files = ["--calibration", folder / "calibration.txt", "--heldout", folder / "heldout.txt"]
-        command = ["-m", "paperworks", "compress", *steps, *SETTING, *files, "--json"]
+        command = ["-m", "paperworks", "compress", *steps, *files, "--json"]
         done = subprocess.run(
             [sys.executable, *map(str, command), "--out", str(folder / "out")],
             stdout=subprocess.PIPE,
             check=True,
         )
     report = json.loads(done.stdout)
-    inner = [each for each in report.pop("layers") if each["name"] != "model.embed_tokens"]
-    weights = sum(8 * each["bytes"] / each["bits_per_weight"] for each in inner)
-    report["bits_per_weight"] = sum(8 * each["bytes"] for each in inner) / weights
-    zeros = sum(each["sparsity"] * 8 * each["bytes"] / each["bits_per_weight"] for each in inner)
-    return report | {"sparsity": zeros / weights, "command": " ".join(steps)}
+    layers = [LayerSummary(**each) for each in report.pop("layers")]
+    inner = [each for each in layers if each.name != "model.embed_tokens"]
+    return report | weight_of(inner) | {"command": " ".join(steps)}
 
 
 EPOCHS, BATCH, LR = 10, 128, 2e-3
@@ -239,13 +239,11 @@ VISION: dict[str, Callable[[nn.Module, ImageData], nn.Module]] = {
 }
 
 
-def weight_of(model: nn.Module) -> dict[str, Any]:
+def weight_of(layers: list[LayerSummary]) -> dict[str, Any]:
     """Bits and zeros over all layers."""
-    layers = describe(model)
-    weights = sum(8 * each.bytes / each.bits_per_weight for each in layers)
-    zeros = sum(each.sparsity * 8 * each.bytes / each.bits_per_weight for each in layers)
-    bits = sum(8 * each.bytes for each in layers)
-    return {"bits_per_weight": bits / weights, "sparsity": zeros / weights}
+    weights = [math.prod(each.shape) for each in layers]
+    zeros = sum(each.sparsity * size for each, size in zip(layers, weights, strict=True))
+    return {"bits_per_weight": bits_per_weight(layers), "sparsity": zeros / sum(weights)}
 
 
 def vision() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
@@ -266,7 +264,7 @@ def vision() -> Iterator[tuple[str, Callable[[], dict[str, Any]]]]:
             model = change(model, images)
             seconds = time.perf_counter() - started
             right = accuracy(model, images.x_test, images.y_test)
-            return {"accuracy": right, "seconds": seconds} | weight_of(model)
+            return {"accuracy": right, "seconds": seconds} | weight_of(describe(model))
 
         yield f"vision: {label}", measure
 
@@ -278,7 +276,8 @@ def tables(rows: dict[str, Any]) -> str:
     dates = sorted({row["date"] for row in rows.values()})
     lines = [
         "**SmolLM2-135M-Instruct on WikiText-2**, each row one `paperworks compress` with "
-        f"`{' '.join(SETTING)}`, calibrated on the validation text and measured on the test text. "
+        f"its defaults: {first['windows']} sequences of {first['length']} tokens of the validation "
+        f"text to calibrate on, the first {first['heldout_windows']} of the test text to measure. "
         f"Perplexity in float32 is {first['before']['perplexity']:.2f}, and the model takes "
         f"{human_size(first['before']['bytes'])}; bits and zeros are those of the layers in the "
         "blocks, the size on disk is of the whole model with its float32 embeddings.",

@@ -49,7 +49,7 @@ def hessian(columns: int) -> Tensor:
 def error(weight: Tensor, exponent: float) -> float:
     levels, scale = power_levels(exponent, TOP).float(), largest(weight)
     size = weight.abs() / scale
-    return float(((nearest(size, levels) - size) * scale).square().sum())
+    return float(((levels[nearest(size, levels)] - size) * scale).square().sum())
 
 
 def simplex(weight: Tensor) -> float:

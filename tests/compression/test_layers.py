@@ -104,6 +104,19 @@ def test_a_layer_is_replaced_by_name() -> None:
         replace(nn.Linear(2, 2), "", new)
 
 
+def test_a_layer_of_a_torch_encoder_is_not_gone_past() -> None:
+    layer = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)
+    model = nn.Sequential(nn.TransformerEncoder(layer, 2)).eval()
+    x = torch.randn(3, 5, 8)
+    late = torch.arange(5) >= torch.tensor([[5], [3], [2]])
+    with torch.no_grad():
+        before = model[0](x, src_key_padding_mask=late)
+        for at in ("0.layers.0.linear2", "0.layers.1.linear2"):
+            replace(model, at, nn.Sequential(model.get_submodule(at)))  # computes the same
+        after = model[0](x, src_key_padding_mask=late)
+    torch.testing.assert_close(after[~late], before[~late])
+
+
 def test_batches_are_calls() -> None:
     x = torch.zeros(2)
     assert as_call(x) == ((x,), {})

@@ -159,8 +159,11 @@ class Memory:
         self.kept: dict[str, dict[str, nn.Module]] = {}
         self.stop_after = stop_after
 
-    def restore(self, block: str) -> dict[str, nn.Module] | None:
-        return self.kept.get(block)
+    def holds(self, block: str) -> bool:
+        return block in self.kept
+
+    def restore(self, block: str) -> dict[str, nn.Module]:
+        return self.kept[block]
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
         self.kept[block] = {name: copy.deepcopy(layer) for name, layer in layers.items()}
@@ -188,6 +191,21 @@ def test_an_interrupted_walk_goes_on_at_the_last_finished_block(
     assert torch.equal(call(again, batches[0]), call(once, batches[0]))
 
 
+def test_a_finished_walk_costs_no_run_of_the_data(llama: nn.Module) -> None:
+    class Prepared(Halve):
+        def prepare(self, *_: Any) -> None:
+            self.seen["prepared"] = torch.ones(())
+
+    batches, memory = batches_for(llama), Memory()
+    once = Prepared()(copy.deepcopy(llama), batches, checkpoint=memory)
+    again, model, runs = Prepared(), copy.deepcopy(llama), []
+    model.model.layers[1].register_forward_pre_hook(lambda *_: runs.append(1))
+    again(model, batches, checkpoint=memory)
+    assert again.seen == {}
+    assert len(runs) == 1  # to find the blocks
+    assert torch.equal(call(model, batches[0]), call(once, batches[0]))
+
+
 def test_progress_names_every_block() -> None:
     told: list[tuple[int, int, str]] = []
     Halve()(conv_net(), batches_for(conv_net()), progress=lambda *each: told.append(each))
@@ -197,7 +215,7 @@ def test_progress_names_every_block() -> None:
 
 
 class Blind(Halve):
-    needs_calibration = False
+    calibration = "unused"
 
     def observer(self, name: str, layer: nn.Module) -> None:
         return None

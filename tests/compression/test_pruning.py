@@ -182,7 +182,7 @@ def test_what_cannot_be_is_refused_before_any_work(method: Any) -> None:
 def test_defaults() -> None:
     assert MagnitudePruner().sparsity == Wanda().sparsity == 0.5
     assert Wanda(pattern="1:4").sparsity == 0.75
-    assert not MagnitudePruner.needs_calibration
+    assert MagnitudePruner.calibration == "unused"
     assert issubclass(SparseGPT, Pruner)
     with pytest.raises(ValueError, match=r"per must be 'tensor' or 'row', got 'column'"):
         MagnitudePruner(per="column")  # type: ignore[arg-type]

@@ -20,6 +20,9 @@ import paperworks.data
 
 NAME = "smollm2-135m-instruct"
 
+Samples = list[tuple[Tensor, Tensor]]
+"""Hidden states, and the tokens they come from."""
+
 
 class Block(nn.Module):
     """A block of a Llama: attention with shared keys, then a gated network."""
@@ -104,7 +107,8 @@ class SmolLM:
     """The weights and the tokenizer, and what is made of them.
 
     ``tokens(text)`` is ``(tokens,)`` int64; ``front(tokens)`` takes ``(batch, length)`` to the
-    hidden state before the last ``blocks``; ``tail()`` is a fresh copy of the rest.
+    hidden state before the last ``blocks``, and ``samples(windows)`` does so for windows of one
+    length; ``tail()`` is a fresh copy of the rest.
     """
 
     def __init__(self, blocks: int, device: str = "cpu") -> None:
@@ -133,6 +137,14 @@ class SmolLM:
         embedding = self._state["embed_tokens.weight"]
         return self._front(functional.embedding(tokens.to(self._device), embedding))
 
+    def samples(self, windows: list[Tensor]) -> Samples:
+        """The hidden state ``(1, length, wide)`` and the tokens ``(1, length)`` of each window."""
+        if not windows:
+            return []
+        tokens = torch.stack(windows)
+        # All at once: a matrix product of many rows is faster for each of them.
+        return list(zip(self.front(tokens).split(1), tokens.split(1), strict=True))
+
     def tail(self) -> Tail:
         """A fresh copy of the last blocks, with the norm and the head."""
         with torch.device("meta"):
@@ -155,6 +167,6 @@ def loss(model: nn.Module, sample: tuple[Tensor, Tensor]) -> Tensor:
 
 
 @torch.no_grad()
-def perplexity(model: nn.Module, samples: list[tuple[Tensor, Tensor]]) -> float:
+def perplexity(model: nn.Module, samples: Samples) -> float:
     """Of samples of one length, each predicted on its own from its second token on."""
     return math.exp(sum(float(loss(model, sample)) for sample in samples) / len(samples))

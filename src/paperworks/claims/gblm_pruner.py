@@ -4,7 +4,7 @@ Every contender starts from the same weights and sees the same calibration sampl
 each seed; perplexity is on other text. Alpha is the paper's 100 and the norm its l1. With it the
 gradients weigh against the activations by (samples / tokens of a sample), since a sum over samples
 of noisy means meets the root of a sum over tokens; the paper's 128 samples of 2048 tokens are kept
-in that ratio: 4 of 64, and 32 of 512.
+in that ratio: 3 of 48, and 32 of 512.
 
 The quick tier prunes the last two of thirty blocks, on the help texts that Python brings. The full
 tier prunes all blocks; it calibrates on the validation part of WikiText-2 and measures on its test
@@ -17,7 +17,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from paperworks.claims import _smollm
 from paperworks.compression.gblm import GBLMPruner
@@ -28,9 +28,6 @@ from paperworks.experiment import Claim, Effect, Tier, TrialResult
 
 PAPER = "gblm-pruner"
 OURS, WANDA, SPARSEGPT, MAGNITUDE = "GBLM-Pruner", "Wanda", "SparseGPT", "magnitude"
-
-Samples = list[tuple[Tensor, Tensor]]
-"""Hidden states, and the tokens they come from."""
 
 
 def texts(source: str) -> tuple[str, str]:
@@ -48,21 +45,20 @@ def texts(source: str) -> tuple[str, str]:
 
 def samples_of(
     model: _smollm.SmolLM, source: str, length: int, count: int, held_out: int, seed: int
-) -> tuple[Samples, Samples]:
+) -> tuple[_smollm.Samples, _smollm.Samples]:
     """Calibration samples at random places of one text, and the start of the other in windows."""
     calibration, test = texts(source)
     tokens = model.tokens(calibration)
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(len(tokens) - length + 1, (count,), generator=generator).tolist()
-    drawn = [tokens[start : start + length][None] for start in starts]
-    fixed = model.tokens(test[: 10 * length * held_out])[: held_out * length].view(-1, 1, length)
-    return (
-        [(model.front(each), each) for each in drawn],
-        [(model.front(each), each) for each in fixed],
-    )
+    drawn = [tokens[start : start + length] for start in starts]
+    fixed = model.tokens(test[: 10 * length * held_out])[: held_out * length].view(-1, length)
+    return model.samples(drawn), model.samples(list(fixed))
 
 
-def pruned(label: str, model: _smollm.SmolLM, samples: Samples, pattern: str | None) -> nn.Module:
+def pruned(
+    label: str, model: _smollm.SmolLM, samples: _smollm.Samples, pattern: str | None
+) -> nn.Module:
     """A fresh copy of the blocks under test, pruned by one contender."""
     methods: dict[str, Callable[..., Pruner]] = {
         OURS: lambda **options: GBLMPruner(loss=_smollm.loss, samples=samples, **options),
@@ -118,7 +114,7 @@ def unevenness(model: nn.Module) -> float:
     return sum(found) / len(found)
 
 
-QUICK: dict[str, Any] = {"source": "pydoc", "blocks": 2, "length": 64, "samples": 4}
+QUICK: dict[str, Any] = {"source": "pydoc", "blocks": 2, "length": 48, "samples": 3}
 FULL: dict[str, Any] = {"source": "wikitext-2-raw", "blocks": 30, "length": 512, "samples": 32}
 
 

@@ -169,7 +169,7 @@ CLAIMS = (
         contenders=(f"{UNIFORM} less half a point", f"{ERK} less half a point"),
         effect=Effect("difference", 0.0),
         trial=against_layerwise,
-        quick=Tier([{**SMALL, "sparsities": SPARSITIES, "tune": 3}], seeds=5),
+        quick=Tier([{**SMALL, "images": 512, "sparsities": SPARSITIES, "tune": 3}], seeds=5),
         full=Tier([{**LARGE, "sparsities": SPARSITIES, "tune": 5}], seeds=5, timeout=7200),
         axes=Axes("sparsity", "test accuracy"),
     ),

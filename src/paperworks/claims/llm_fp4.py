@@ -17,10 +17,10 @@ import re
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
 from torch.nn import functional
 
 from paperworks.claims import _smollm
+from paperworks.claims._minilm import MiniLM, embeddings
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.llm_fp4 import LLMFP4
 from paperworks.compression.rounding import MinMaxFP, SmoothQuant
@@ -43,27 +43,17 @@ def minilm(
     *, seed: int, device: str, labels: Sequence[str], blocks: int, text: str, size: int
 ) -> TrialResult:
     """How far sentence embeddings turn: the mean of 1 - cosine with those of the float model."""
-    import paperworks.data
-
-    model, tokenizer = paperworks.data.load_model("minilm-l6")
+    model = MiniLM()
     generator = torch.Generator().manual_seed(seed)
     calibration, held_out = _sentences(text, size, 2 * size, generator)
-    batches = [dict(tokenizer(each, return_tensors="pt")) for each in calibration]
-    together = tokenizer(held_out, return_tensors="pt", padding=True)
-
-    def embed(model: nn.Module) -> Tensor:
-        with torch.no_grad():
-            states = model(**together).last_hidden_state
-        mask = together["attention_mask"][:, :, None]
-        return (states * mask).sum(1) / mask.sum(1)
-
-    wanted = embed(model)
-    later = range(blocks, len(model.encoder.layer))
-    skip = ["pooler.*", *(f"encoder.layer.{block}.*" for block in later)]
+    batches = [model.inputs([sentence]) for sentence in calibration]
+    together = model.inputs(held_out)
+    wanted = embeddings(model.encoder, together)
+    skip = [f"encoder.layer.{block}.*" for block in range(blocks, model.layers)]
     values = {}
     for label in labels:
-        compressed = METHODS[label](skip=skip)(copy.deepcopy(model), batches)
-        turned = 1 - functional.cosine_similarity(embed(compressed), wanted)
+        compressed = METHODS[label](skip=skip)(copy.deepcopy(model.encoder), batches)
+        turned = 1 - functional.cosine_similarity(embeddings(compressed, together), wanted)
         values[label] = float(turned.mean())
     return TrialResult(values)
 
@@ -86,8 +76,7 @@ def smollm2(
     for part, count in zip(_texts(text), (windows, held_out), strict=True):
         tokens = model.tokens(part)
         starts = torch.randint(len(tokens) - length + 1, (count,), generator=generator)
-        drawn = [tokens[start : start + length][None] for start in starts.tolist()]
-        samples.append([(model.front(each), each) for each in drawn])
+        samples.append(model.samples([tokens[start : start + length] for start in starts.tolist()]))
     calibration, test = samples
     values = {FLOAT: _smollm.perplexity(model.tail(), test)}
     for label in labels:
@@ -130,7 +119,7 @@ _TURN = "mean of 1 - cosine between sentence embeddings and those of the float m
 
 
 def _minilm(name: str, statement: str, labels: list[str]) -> Claim:
-    quick = {"labels": labels, "blocks": 1, "text": "python-help", "size": 8}
+    quick = {"labels": labels, "blocks": 1, "text": "python-help", "size": 4}
     full = {"labels": labels, "blocks": 6, "text": "wikitext-2-raw", "size": 128}
     return Claim(
         paper=PAPER,
@@ -149,7 +138,7 @@ def _minilm(name: str, statement: str, labels: list[str]) -> Claim:
 
 
 def _smollm2(name: str, statement: str, labels: list[str]) -> Claim:
-    quick = {"blocks": 1, "text": "python-help", "length": 128, "windows": 2, "held_out": 3}
+    quick = {"blocks": 1, "text": "python-help", "length": 48, "windows": 2, "held_out": 2}
     full = {"blocks": 30, "text": "wikitext-2-raw", "length": 256, "windows": 16, "held_out": 16}
     return Claim(
         paper=PAPER,

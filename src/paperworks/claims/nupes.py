@@ -74,8 +74,10 @@ def vision(
     epochs: int,
     calibration: int,
     steps: int,
+    first_seed: int = 0,
 ) -> TrialResult:
     """Squared error of a trained network's scores on test images, in parts of their variance."""
+    seed += first_seed
     part = _vision.load_images(data, train=images, seed=seed)
     channels = part.x.shape[1]
     model = _vision.initialised(
@@ -115,10 +117,10 @@ def language(
     """Perplexity of SmolLM2 on held-out text with its last blocks compressed."""
     model = _smollm.SmolLM(blocks)
     generator = torch.Generator().manual_seed(seed)
-    samples = [_windows(model.tokens(each), windows, length, generator) for each in _texts(text)]
+    drawn = [_windows(model.tokens(each), windows, length, generator) for each in _texts(text)]
     seen = any(label in WITH_DATA for label in labels)
-    calibration = [model.front(tokens) for tokens in samples[0] if seen]
-    held_out = [(model.front(tokens), tokens) for tokens in samples[1]]
+    calibration = [hidden for hidden, _ in model.samples(drawn[0] if seen else [])]
+    held_out = model.samples(drawn[1])
     values = compare(
         model.tail,
         labels,
@@ -145,20 +147,22 @@ def _texts(name: str) -> tuple[str, str]:
 
 
 def _windows(tokens: Tensor, count: int, length: int, generator: torch.Generator) -> list[Tensor]:
-    """``count`` windows (1, length) at places drawn from those that do not overlap."""
+    """``count`` windows (length,) at places drawn from those that do not overlap."""
     places = torch.randperm(tokens.numel() // length, generator=generator)[:count]
-    return [tokens[None, length * i : length * (i + 1)] for i in places.tolist()]
+    return [tokens[length * i : length * (i + 1)] for i in places.tolist()]
 
 
 DIGITS = {
     "data": "digits", "images": None, "depth": 8, "width": 0.25, "epochs": 6,
     "calibration": 256, "steps": 100,
 }  # fmt: skip
+# Learning was once tuned with the seeds from 0 up in view: so these are others.
+DIGITS_LEARNED = {**DIGITS, "first_seed": 1000}
 CIFAR = {
     "data": "cifar10", "images": 10_000, "depth": 14, "width": 0.5, "epochs": 4,
     "calibration": 512, "steps": 200,
 }  # fmt: skip
-HELP = {"text": "python-help", "blocks": 4, "windows": 8, "length": 64, "steps": 0}
+HELP = {"text": "python-help", "blocks": 4, "windows": 4, "length": 64, "steps": 0}
 WIKI = {"text": "wikitext-2-raw", "blocks": 30, "windows": 8, "length": 256, "steps": 0}
 WIKI_LEARNED = {**WIKI, "blocks": 4, "windows": 16, "steps": 100}
 BOTH = (4, 3)
@@ -245,7 +249,7 @@ CLAIMS = (
         "learning-beats-adaround-vision",
         f"{_LEARNED}, on a residual network.",
         (LEARNED, ADAROUND),
-        DIGITS,
+        DIGITS_LEARNED,
         CIFAR,
     ),
     _claim(

@@ -75,7 +75,7 @@ def compress(
             text, measured = text[:cut], text[cut:]
         else:
             measured = _text(heldout)
-        with _bar() as progress:
+        with _bar() as progress, _says_how_to_go_on(out):
             report = run(
                 model,
                 steps,
@@ -106,7 +106,7 @@ def evaluate(
     json: Json = False,
 ) -> None:
     """Perplexity and size of a compressed model, or of one that is not."""
-    from paperworks.compression.describe import describe, model_bytes
+    from paperworks.compression.describe import bits_per_weight, describe, model_bytes
     from paperworks.compression.saving import FORM, load_compressed
     from paperworks.compression.text import perplexity
     from paperworks.data import load_model
@@ -125,13 +125,11 @@ def evaluate(
                 windows=windows,
                 progress=lambda done, total: progress("perplexity", done, total, ""),
             )
-    layers = describe(network)
-    weights = sum(8 * each.bytes / each.bits_per_weight for each in layers)
     result: dict[str, Any] = {
         "perplexity": score.value,
         "tokens": score.tokens,
         "bytes": model_bytes(network),
-        "bits_per_weight": sum(8 * each.bytes for each in layers) / weights,
+        "bits_per_weight": bits_per_weight(describe(network)),
     }
     if json:
         print_json(result)
@@ -181,9 +179,21 @@ def _bar() -> Iterator[Callable[[str, int, int, str], None]]:
         yield progress
 
 
+@contextmanager
+def _says_how_to_go_on(out: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(
+            f"interrupted; finished blocks are in {out}.partial: the same command goes on from "
+            "there",
+            soft_wrap=True,
+        )
+        raise
+
+
 def _show(report: dict[str, Any], out: Path) -> None:
     from paperworks.data.files import human_size
-    from paperworks.report.compression import bits_per_weight
 
     before, after = report["before"], report["after"]
     table = Table("", "before", "after")
@@ -192,7 +202,7 @@ def _show(report: dict[str, Any], out: Path) -> None:
     table.add_row("perplexity", f"{before['perplexity']:.3f}", f"{after['perplexity']:.3f}")
     table.add_row("in memory", human_size(before["bytes"]), human_size(after["bytes"]))
     table.add_row("on disk", "", human_size(after["bytes_on_disk"]))
-    table.add_row("bits per weight", "", f"{bits_per_weight(report):.2f}")
+    table.add_row("bits per weight", "", f"{after['bits_per_weight']:.2f}")
     console.print(table)
     spent = f"{report['seconds']:.0f} s"
     if report["peak_memory"] is not None:

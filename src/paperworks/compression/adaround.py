@@ -29,11 +29,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import IntegerGrid
-from paperworks.compression.layers import SKIP, group_count, weight_matrix
+from paperworks.compression.grids import IntegerGrid, positive
+from paperworks.compression.layers import SKIP, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 from paperworks.compression.rounding import column_groups
 
 PENALTY = 60.0
@@ -45,8 +45,7 @@ _RATIOS = [1 - 0.05 * k for k in range(13)]
 
 def largest(weight: Tensor) -> Tensor:
     """(rows, 1): the largest magnitude of each row, and 1 where all are zero."""
-    top = weight.abs().amax(1, keepdim=True)
-    return torch.where(top > 0, top, 1.0)
+    return positive(weight.abs().amax(1, keepdim=True))
 
 
 def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:
@@ -69,7 +68,7 @@ def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:
     """
     full = largest(weight) / levels[-1]
     errors = [
-        (nearest(weight.abs() / (full * ratio), levels) * (full * ratio) - weight.abs())
+        (levels[nearest(weight.abs() / (full * ratio), levels)] * (full * ratio) - weight.abs())
         .square_()
         .sum(1)
         for ratio in _RATIOS
@@ -79,8 +78,8 @@ def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:
 
 
 def nearest(size: Tensor, levels: Tensor) -> Tensor:
-    """The level (of ``levels``, from 0 up) that is nearest to each of ``size``."""
-    return levels[torch.bucketize(size, (levels[1:] + levels[:-1]) / 2)]
+    """Which of ``levels`` (from 0 up) is nearest to each of ``size``: int64."""
+    return torch.bucketize(size, (levels[1:] + levels[:-1]) / 2)
 
 
 def scale_rows(name: str, layer: nn.Module, group: int | None) -> Tensor:
@@ -238,19 +237,13 @@ class AdaRound(LayerwiseMethod):
         scale = clipped_scale(rows, levels).view(weight.shape[0], -1)
         codes = learn_rounding(
             weight,
-            seen.matrix.view(group_count(layer), weight.shape[1], -1),
+            seen.matrix,
             spread(scale, weight),
             self.grid.top,
             steps=self.steps,
             lr=self.lr,
         )
-        packed = PackedWeight.pack(
-            self.grid.encode(codes),
-            self.grid,
-            scale,
-            shape=tuple(layer.weight.shape),  # type: ignore[arg-type]
-        )
-        return quantized(layer, packed)
+        return packed_layer(layer, self.grid.encode(codes), self.grid, scale)
 
 
 def check_settings(steps: int, lr: float) -> None:

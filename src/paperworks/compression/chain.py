@@ -174,6 +174,31 @@ def evaluation(model: nn.Module) -> Iterator[None]:
             module.training = modes.get(name, modes[""])
 
 
+def weight_uses(model: nn.Module, batch: Any) -> dict[str, int]:
+    """How often each weight of the Linear and Conv2d layers that run on ``batch`` is used, by name.
+
+    In evaluation mode; a layer that runs several times counts as often.
+    """
+    uses: dict[str, int] = {}
+
+    def count(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
+        # A weight is used once at each place: once per entry of one output channel.
+        uses[name] = uses.get(name, 0) + output.numel() // layer.weight.shape[0]
+
+    hooks = [
+        layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
+        for name, layer in model.named_modules()
+        if isinstance(layer, nn.Linear | nn.Conv2d)
+    ]
+    try:
+        with evaluation(model):
+            run_model(model, [batch])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return uses
+
+
 def _within(block: str, layers: list[str]) -> list[str]:
     return [name for name in layers if name == block or name.startswith(f"{block}.")]
 

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from paperworks.compression.layers import conv_settings
 from paperworks.compression.saving import build, form_of
 from paperworks.data.models import require
 
@@ -30,15 +31,16 @@ class FolderCheckpoint:
         self.folder = Path(folder)
         self.folder.mkdir(parents=True, exist_ok=True)
 
-    def restore(self, block: str) -> dict[str, nn.Module] | None:
-        """The compressed layers of a block by name, or None where it is not finished."""
+    def holds(self, block: str) -> bool:
+        """Whether a block is finished."""
+        return self._path(block).is_file()
+
+    def restore(self, block: str) -> dict[str, nn.Module]:
+        """The compressed layers of a finished block by name."""
         from safetensors import safe_open
 
-        path = self._path(block)
-        if not path.is_file():
-            return None
         layers = {}
-        with safe_open(path, framework="pt") as file:
+        with safe_open(self._path(block), framework="pt") as file:
             for name, form in json.loads(file.metadata()["forms"]).items():
                 layer = build(form) if "weight" in form else _plain(form)
                 tensors = {key: file.get_tensor(f"{name}:{key}") for key in layer.state_dict()}
@@ -64,15 +66,12 @@ class FolderCheckpoint:
         return self.folder / f"{block.replace(' ', '-') or 'model'}.safetensors"
 
 
-_SETTINGS = ("stride", "padding", "dilation", "groups")
-
-
 def _plain_form(layer: nn.Module) -> dict[str, Any]:
     """The form of a layer that was changed and not replaced: a pruned one."""
     form: dict[str, Any] = {"kind": type(layer).__name__, "bias": layer.bias is not None}
     if isinstance(layer, nn.Conv2d):
         form["sizes"] = [layer.in_channels, layer.out_channels, list(layer.kernel_size)]
-        form["settings"] = {name: getattr(layer, name) for name in _SETTINGS}
+        form["settings"] = conv_settings(layer)
     elif isinstance(layer, nn.Linear):
         form["sizes"] = [layer.in_features, layer.out_features]
         form["settings"] = {}

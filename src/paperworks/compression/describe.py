@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -96,6 +98,11 @@ def describe(model: nn.Module) -> list[LayerSummary]:
             )
         )
     return summaries
+
+
+def bits_per_weight(layers: Sequence[LayerSummary]) -> float:
+    """The mean over all weights of these layers, scales and all."""
+    return 8 * sum(each.bytes for each in layers) / sum(math.prod(each.shape) for each in layers)
 
 
 def model_bytes(model: nn.Module) -> int:

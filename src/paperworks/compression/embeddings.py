@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-import torch
 from torch import nn
 
 from paperworks.compression.grids import IntegerGrid
@@ -45,21 +44,22 @@ class EmbeddingQuantizer:
             packed form.
         """
         users: dict[int, list[str]] = {}
-        for name, module in model.named_modules():
+        for name, module in model.named_modules(remove_duplicate=False):
             weight = module._parameters.get("weight")
             if weight is not None:
                 users.setdefault(id(weight), []).append(name)
         tables = {
-            name: module for name, module in model.named_modules() if type(module) is nn.Embedding
+            id(module.weight): module.weight
+            for module in model.modules()
+            if type(module) is nn.Embedding
         }
         if not tables:
             raise ValueError(f"{type(model).__name__} has no Embedding layer")
-        for name, table in tables.items():
-            weight = table.weight.detach().float()
-            check_finite(name, weight)
-            largest = weight.abs().amax(1)
-            scale = torch.where(largest > 0, largest / self.grid.largest, 1)
+        for table in tables.values():
+            weight = table.detach().float()
+            check_finite(users[id(table)][0], weight)
+            scale = self.grid.scale_for(weight.abs().amax(1))
             packed = PackedWeight.pack(self.grid.encode(weight / scale[:, None]), self.grid, scale)
-            for user in users[id(table.weight)]:
+            for user in users[id(table)]:
                 replace(model, user, quantized(model.get_submodule(user), packed))
         return model

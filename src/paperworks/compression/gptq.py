@@ -23,7 +23,7 @@ from paperworks.compression.hessian import inverse_cholesky
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 from paperworks.compression.rounding import column_groups, integer_range
 
 
@@ -97,21 +97,16 @@ class GPTQ(LayerwiseMethod):
         """Round and pack one layer."""
         weight = weight_matrix(layer)
         size = weight.shape[1] // column_groups(name, weight, self.group)
-        try:
-            factor = inverse_cholesky(seen.matrix, self.damping)
-        except ValueError as error:
-            raise ValueError(f"{name or 'the layer'}: {error}") from None
+        factor = inverse_cholesky(seen.matrix, self.damping, name=name)
         split = weight.float().reshape(group_count(layer), -1, weight.shape[1])
         grid, codes, scale, offset = self._round(split, factor, size)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(
+        return packed_layer(
+            layer,
             codes.view(weight.shape),
             grid,
             scale.view(len(weight), -1),
             offset=None if offset is None else offset.view(len(weight), -1),
-            shape=shape,
         )
-        return quantized(layer, packed)
 
     def _round(
         self, weight: Tensor, factor: Tensor, size: int

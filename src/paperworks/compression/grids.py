@@ -57,6 +57,10 @@ class Grid:
         """The largest magnitude of a level."""
         return float(self.table.abs().max())
 
+    def scale_for(self, largest: Tensor) -> Tensor:
+        """The scale at which the largest level is ``largest`` (>= 0); 1 where that is 0."""
+        return positive(largest / self.largest)
+
     @cached_property
     def _sorted(self) -> tuple[Tensor, Tensor, Tensor]:
         # Stable, so that of two equal levels the first code comes first; it alone is kept.
@@ -172,6 +176,11 @@ class FloatGrid(Grid):
             power = torch.ldexp(torch.ones_like(x), exponent - 1)
         step = power.clamp_(min=lowest).mul_(2.0**-self.mantissa)
         return (clipped / step).round_().mul_(step)
+
+
+def positive(scale: Tensor) -> Tensor:
+    """``scale`` (>= 0) with 1 for 0, to divide by: what is all zero stays zero."""
+    return torch.where(scale > 0, scale, 1)
 
 
 def float_grids(bits: int) -> list[FloatGrid]:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 
-def inverse_cholesky(hessian: Tensor, damping: float = 0.01) -> Tensor:
+def inverse_cholesky(hessian: Tensor, damping: float = 0.01, *, name: str = "") -> Tensor:
     """The upper triangular ``U`` with ``U.T @ U`` the inverse of the damped Hessian.
 
     With ``F`` the weights from ``i`` on, the inverse Hessian of ``F`` alone has
@@ -29,6 +29,8 @@ def inverse_cholesky(hessian: Tensor, damping: float = 0.01) -> Tensor:
     damping : float
         How much of the mean of the diagonal is added to it; 0.01 in both papers. Inputs that are
         always zero have a zero row; they take 1 on the diagonal, and no part in anything.
+    name : str
+        Of the layer, for the error.
 
     Returns
     -------
@@ -63,8 +65,8 @@ def inverse_cholesky(hessian: Tensor, damping: float = 0.01) -> Tensor:
     lower, failed = torch.linalg.cholesky_ex(damped.flip(-2, -1))
     if bool(failed.any()):
         raise ValueError(
-            f"the Hessian is not positive definite at damping={damping}: give more damping, or "
-            "more calibration data"
+            f"{name or 'the layer'}: the Hessian is not positive definite at damping={damping}: "
+            "give more damping, or more calibration data"
         )
     identity = torch.eye(hessian.shape[-1], dtype=damped.dtype, device=damped.device)
     upper = torch.linalg.solve_triangular(lower.flip(-2, -1), identity, upper=True)

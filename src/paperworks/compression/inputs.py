@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import Grid, grid_from
+from paperworks.compression.grids import Grid, IntegerGrid, grid_from
 
 
 class InputQuantizer(nn.Module):
@@ -54,6 +54,17 @@ class InputQuantizer(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("divide", divide)
 
+    @classmethod
+    def of_integers(cls, first: int, last: int, scale: Tensor) -> InputQuantizer:
+        """Rounds to ``scale`` times the whole numbers from ``first`` to ``last``, 2**bits of them.
+
+        :class:`~paperworks.compression.grids.IntegerGrid` with a sign leaves out the lowest of
+        them, which steps learned in training have.
+        """
+        if first == 0:
+            return cls(IntegerGrid(last.bit_length(), signed=False), scale)
+        return cls(Grid(torch.arange(first, last + 1), f"{first}..{last}"), scale)
+
     def forward(self, x: Tensor) -> Tensor:
         """The rounded input, of the shape and dtype of ``x``."""
         if self.divide is not None:
@@ -61,8 +72,7 @@ class InputQuantizer(nn.Module):
         if self.scale is not None:
             scale = self._along(self.scale, x)
         else:
-            largest = x.abs().amax(self.axis, keepdim=True)
-            scale = torch.where(largest > 0, largest / self.grid.largest, 1)
+            scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
         return self.grid.round(x / scale) * scale
 
     def spec(self) -> dict[str, Any]:

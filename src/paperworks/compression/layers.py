@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import fnmatch
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -97,6 +98,11 @@ def group_count(layer: nn.Module) -> int:
     return layer.groups if isinstance(layer, nn.Conv2d) else 1
 
 
+def conv_settings(layer: nn.Conv2d) -> dict[str, Any]:
+    """What a convolution is made with beside its sizes, bias and padding mode."""
+    return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+
+
 def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
     """The rows that the layer multiplies with its weight.
 
@@ -144,8 +150,15 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
             "the model is the layer itself and cannot be replaced in place: wrap it, as in "
             "nn.Sequential(layer)"
         )
-    parent, _, last = name.rpartition(".")
-    setattr(model.get_submodule(parent), last, new)
+    *path, last = name.split(".")
+    for depth in range(len(path) + 1):
+        owner = model.get_submodule(".".join(path[:depth]))
+        # PyTorch's fast path in evaluation mode takes the weights and goes past our layers.
+        if isinstance(owner, nn.TransformerEncoderLayer):
+            owner.activation_relu_or_gelu = 0
+        elif isinstance(owner, nn.TransformerEncoder):
+            owner.use_nested_tensor = False
+    setattr(owner, last, new)
 
 
 def as_call(batch: object) -> tuple[tuple[object, ...], dict[str, object]]:

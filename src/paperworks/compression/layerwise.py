@@ -14,7 +14,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -36,8 +36,11 @@ class Observer(Protocol):
 class Checkpoint(Protocol):
     """Keeps finished blocks, so that an interrupted walk can go on."""
 
-    def restore(self, block: str) -> dict[str, nn.Module] | None:
-        """The compressed layers of a block by name, or None where it is not finished."""
+    def holds(self, block: str) -> bool:
+        """Whether a block is finished."""
+
+    def restore(self, block: str) -> dict[str, nn.Module]:
+        """The compressed layers of a finished block by name."""
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
         """Keep the compressed layers of a block."""
@@ -55,8 +58,8 @@ class LayerwiseMethod(ABC):
         Patterns of names of layers to leave alone; the default leaves out ``lm_head``.
     """
 
-    needs_calibration = True
-    """False for a method that looks at the weights alone."""
+    calibration: Literal["required", "optional", "unused"] = "required"
+    """Whether calibration data are needed, taken where they are given, or never looked at."""
 
     def __init__(self, *, skip: Sequence[str] = SKIP):
         self.skip = tuple(skip) if not isinstance(skip, str) else skip
@@ -65,15 +68,18 @@ class LayerwiseMethod(ABC):
         """Look at the whole model once, before the walk. By default nothing."""
 
     def observer(self, name: str, layer: nn.Module) -> Observer | None:
-        """A fresh observer of one layer's inputs, or None where none is needed."""
+        """A fresh observer of one layer's inputs, or None where none is needed.
+
+        Called where there are calibration data.
+        """
         return None
 
     @abstractmethod
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """The compressed layer: ``layer`` itself, changed, or what takes its place.
 
-        ``seen`` is the layer's observer after all batches. No gradients are recorded, unless
-        within ``torch.enable_grad()``.
+        ``seen`` is the layer's observer after all batches, None where there is none. No gradients
+        are recorded, unless within ``torch.enable_grad()``.
         """
 
     def __call__(
@@ -92,7 +98,7 @@ class LayerwiseMethod(ABC):
             With Linear or Conv2d layers.
         calibration : iterable of batches
             A batch is what the model's forward takes: a tensor, a tuple of positional arguments,
-            or a dict of keyword arguments. Not used by methods that look at the weights alone.
+            or a dict of keyword arguments. See :attr:`calibration` for who needs them.
         progress : callable (done, total, name), optional
         checkpoint : Checkpoint, optional
             Where finished blocks are kept and taken from.
@@ -104,17 +110,26 @@ class LayerwiseMethod(ABC):
             no calibration data, or a layer does not run on it.
         """
         layers = compressible(model, skip=self.skip)
-        batches = as_batches(calibration) if self.needs_calibration else []
+        blind = self.calibration == "optional" and calibration is None
+        batches = [] if blind or self.calibration == "unused" else as_batches(calibration)
         with evaluation(model):
-            self.prepare(model, layers, batches)
             stages = plan(model, list(layers), batches)
+            kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}
+            left = len([each for each in stages if each.name not in kept])
+            if left:
+                self.prepare(model, layers, batches)
             for done, stage in enumerate(stages):
                 if progress is not None:
                     progress(done, len(stages), stage.name)
-                new = checkpoint.restore(stage.name) if checkpoint is not None else None
-                if new is None:
+                if checkpoint is not None and stage.name in kept:
+                    new = checkpoint.restore(stage.name)
+                else:
+                    left -= 1
                     mine = {name: layers[name] for name in stage.layers}
-                    observers = {name: self.observer(name, layer) for name, layer in mine.items()}
+                    observers = {
+                        name: self.observer(name, layer) if batches else None
+                        for name, layer in mine.items()
+                    }
                     with _observing(mine, observers):
                         if any(observers.values()):
                             stage.run()
@@ -128,7 +143,8 @@ class LayerwiseMethod(ABC):
                 for name, layer in new.items():
                     if layer is not layers[name]:
                         replace(model, name, layer)
-                stage.advance()
+                if left:
+                    stage.advance()
             if progress is not None:
                 progress(len(stages), len(stages), "")
         return model

@@ -26,6 +26,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paperworks.compression.grids import positive
+
 SMALLEST_STEP = 1e-8
 
 
@@ -223,11 +225,6 @@ class _LSQ(torch.autograd.Function):
 
 def _dot(a: Tensor, b: Tensor) -> Tensor:
     return torch.dot(a.reshape(-1), b.reshape(-1))
-
-
-def positive(scale: Tensor) -> Tensor:
-    """``scale`` with 1 for 0, to divide by: what is all zero stays zero."""
-    return torch.where(scale == 0, 1, scale)
 
 
 def check_bits(bits: int) -> int:

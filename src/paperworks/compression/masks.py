@@ -12,6 +12,7 @@ arXiv:1911.11134, section 3).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Literal
 
@@ -124,6 +125,27 @@ def n_m_mask(scores: Tensor, n: int, m: int) -> Tensor:
             beaten[..., i] += earlier_wins
             beaten[..., j] += ~earlier_wins
     return (beaten >= m - n).flatten(-2)
+
+
+def parse_n_m(pattern: str, others: str = "") -> tuple[int, int]:
+    """``"2:4"`` as ``(2, 4)``. ``others``: what the error says that it might be instead."""
+    found = re.fullmatch(r"(\d+):(\d+)", pattern)
+    if not found or not 0 < int(found[1]) <= int(found[2]):
+        raise ValueError(
+            f"pattern must be {others}n:m with 0 < n <= m, such as '2:4', got {pattern!r}"
+        )
+    return int(found[1]), int(found[2])
+
+
+def check_inputs(layers: Mapping[str, nn.Module], m: int) -> None:
+    """Raise a ValueError that names a layer whose number of inputs ``m`` does not divide."""
+    for name, layer in layers.items():
+        inputs = layer.weight.shape[1]  # type: ignore[index]
+        if inputs % m:
+            raise ValueError(
+                f"{name or 'the layer'} has {inputs} inputs, which {m} does not divide: leave it "
+                f"out with skip=[..., {name!r}]"
+            )
 
 
 def allocate(
@@ -264,7 +286,8 @@ def check_sparsity(sparsity: float, *, most: float | None = None) -> None:
     good = 0 <= sparsity < 1 if most is None else 0 <= sparsity <= most
     if not good:
         raise ValueError(
-            f"sparsity is the part that is dropped and must lie in [0, 1), got {sparsity}"
+            "sparsity is the part that is dropped and must lie in "
+            f"{'[0, 1)' if most is None else f'[0, {most:g}]'}, got {sparsity}"
         )
 
 

@@ -16,7 +16,7 @@ from typing import Any
 from torch import nn
 
 from paperworks.compression.checkpoint import FolderCheckpoint
-from paperworks.compression.describe import describe, model_bytes
+from paperworks.compression.describe import bits_per_weight, describe, model_bytes
 from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.saving import save_compressed
@@ -134,8 +134,9 @@ def compress(
     if small is not None:
         small(network)
     after = {"perplexity": score("perplexity after"), "bytes": model_bytes(network)}
-    layers = [asdict(each) for each in describe(network)]
-    report = {**request, "before": before, "after": after, "layers": layers}
+    layers = describe(network)
+    after["bits_per_weight"] = bits_per_weight(layers)
+    report = {**request, "before": before, "after": after, "layers": list(map(asdict, layers))}
     report["heldout_windows"] = heldout_windows
     report["seconds"] = time.perf_counter() - started
     report["peak_memory"] = _peak_memory()

@@ -12,7 +12,6 @@ as it was; llm-compressor is bound to other versions of its ground. What is gene
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any, Literal
 
@@ -20,7 +19,14 @@ from torch import Tensor, nn
 
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
-from paperworks.compression.masks import apply_mask, check_sparsity, lowest_mask, n_m_mask
+from paperworks.compression.masks import (
+    apply_mask,
+    check_inputs,
+    check_sparsity,
+    lowest_mask,
+    n_m_mask,
+    parse_n_m,
+)
 from paperworks.compression.observers import InputNorms
 
 
@@ -58,11 +64,8 @@ class Pruner(LayerwiseMethod):
                 f"give sparsity or pattern, not both: pattern={pattern!r} fixes the sparsity, got "
                 f"sparsity={sparsity}"
             )
-        found = re.fullmatch(r"(\d+):(\d+)", pattern) if pattern is not None else None
-        self.n, self.m = (int(found[1]), int(found[2])) if found else (1, 1)
-        if pattern is not None and not (found and 0 < self.n <= self.m):
-            raise ValueError(f"pattern must be n:m with 0 < n <= m, such as '2:4', got {pattern!r}")
         self.pattern = pattern
+        self.n, self.m = (1, 1) if pattern is None else parse_n_m(pattern)
         self.sparsity = 0.5 if sparsity is None else sparsity
         if pattern is not None:
             self.sparsity = 1 - self.n / self.m
@@ -70,14 +73,7 @@ class Pruner(LayerwiseMethod):
 
     def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
         """Refuse, before any work is done, a layer that the pattern does not fit."""
-        for name, layer in layers.items():
-            weight: Tensor = layer.weight  # type: ignore[assignment]
-            inputs = weight.shape[1]
-            if inputs % self.m:
-                raise ValueError(
-                    f"{name or 'the layer'} has {inputs} inputs, which {self.m} does not divide: "
-                    f"leave it out with skip=[..., {name!r}]"
-                )
+        check_inputs(layers, self.m)
 
     def keep(self, layer: nn.Module, scores: Tensor, *, per: Literal["tensor", "row"]) -> nn.Module:
         """Zero the weights of ``layer`` with the lowest ``scores``, (out, fan_in), in place."""
@@ -127,7 +123,7 @@ class MagnitudePruner(Pruner):
     [[0.0, -3.0, 2.0, 0.0]]
     """
 
-    needs_calibration = False
+    calibration = "unused"
 
     def __init__(
         self,

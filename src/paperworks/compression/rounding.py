@@ -18,12 +18,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
+from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.observers import InputRange
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 
 
 def channel_axis(layer: nn.Module) -> int:
@@ -58,11 +58,9 @@ def integer_range(
     """
     grid = IntegerGrid(bits, signed=symmetric)
     if symmetric:
-        scale = weight.abs().amax(-1) / grid.top
-        return grid, torch.where(scale > 0, scale, 1), None
+        return grid, grid.scale_for(weight.abs().amax(-1)), None
     low, high = weight.amin(-1).clamp(max=0), weight.amax(-1).clamp(min=0)
-    scale = (high - low) / grid.top
-    scale = torch.where(scale > 0, scale, 1)
+    scale = grid.scale_for(high - low)
     return grid, scale, (low / scale).round() * scale
 
 
@@ -99,7 +97,7 @@ class RoundToNearest(LayerwiseMethod):
     tensor([[ 0.7000, -0.3000]])
     """
 
-    needs_calibration = False
+    calibration = "unused"
 
     def __init__(
         self,
@@ -122,11 +120,10 @@ class RoundToNearest(LayerwiseMethod):
         grid, scale, offset = integer_range(columns, self.weight_bits, self.symmetric)
         shifted = columns if offset is None else columns - offset[..., None]
         codes = grid.encode(shifted / scale[..., None]).view(weight.shape)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(codes, grid, scale, offset=offset, shape=shape)
-        if self.inputs is None:
-            return quantized(layer, packed)
-        return quantized(layer, packed, InputQuantizer(self.inputs, axis=channel_axis(layer)))
+        inputs = None
+        if self.inputs is not None:
+            inputs = InputQuantizer(self.inputs, axis=channel_axis(layer))
+        return packed_layer(layer, codes, grid, scale, offset=offset, input_quantizer=inputs)
 
 
 class MinMaxFP(LayerwiseMethod):
@@ -175,25 +172,22 @@ class MinMaxFP(LayerwiseMethod):
         self.inputs = (
             None if activation_bits is None else _float_grid(activation_bits, activation_format)
         )
-        self.needs_calibration = self.inputs is not None
+        self.calibration = "unused" if self.inputs is None else "required"
 
-    def observer(self, name: str, layer: nn.Module) -> Observer | None:
-        """The range of the inputs, where they are rounded."""
-        return None if self.inputs is None else InputRange()
+    def observer(self, name: str, layer: nn.Module) -> Observer:
+        """The range of the inputs."""
+        return InputRange()
 
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Round and pack one layer."""
         weight = weight_matrix(layer)
-        scale = _at_range(self.weights, weight.abs().amax(1))
+        scale = self.weights.scale_for(weight.abs().amax(1))
         codes = self.weights.encode(weight / scale[:, None])
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(codes, self.weights, scale, shape=shape)
-        if self.inputs is None:
-            return quantized(layer, packed)
-        inputs = InputQuantizer(
-            self.inputs, _at_range(self.inputs, seen.largest.max()), axis=channel_axis(layer)
-        )
-        return quantized(layer, packed, inputs)
+        inputs = None
+        if self.inputs is not None:
+            fixed = self.inputs.scale_for(seen.largest.max())
+            inputs = InputQuantizer(self.inputs, fixed, axis=channel_axis(layer))
+        return packed_layer(layer, codes, self.weights, scale, input_quantizer=inputs)
 
 
 class SmoothQuant(LayerwiseMethod):
@@ -265,11 +259,10 @@ class SmoothQuant(LayerwiseMethod):
         factor = torch.where((inputs > 0) & (weights > 0), factor, 1)
         moved = (by_channel * factor.view(groups, 1, -1, 1)).reshape(weight.shape)
         grid, scale, _ = integer_range(moved, self.weight_bits, True)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(grid.encode(moved / scale[:, None]), grid, scale, shape=shape)
-        fixed = None if self.per_token else _at_range(self.inputs, (inputs / factor).max())
+        codes = grid.encode(moved / scale[:, None])
+        fixed = None if self.per_token else self.inputs.scale_for((inputs / factor).max())
         quantizer = InputQuantizer(self.inputs, fixed, divide=factor, axis=channel_axis(layer))
-        return quantized(layer, packed, quantizer)
+        return packed_layer(layer, codes, grid, scale, input_quantizer=quantizer)
 
 
 def column_groups(name: str, weight: Tensor, group: int | None) -> int:
@@ -288,10 +281,6 @@ def column_groups(name: str, weight: Tensor, group: int | None) -> int:
             f"size, group=None, or skip=[..., {name!r}]"
         )
     return weight.shape[1] // group
-
-
-def _at_range(grid: Grid, largest: Tensor) -> Tensor:
-    return torch.where(largest > 0, largest / grid.largest, 1)
 
 
 def _float_grid(bits: int, form: tuple[int, int] | None) -> FloatGrid:

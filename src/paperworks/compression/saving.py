@@ -23,6 +23,7 @@ from paperworks.compression.packed import (
     PackedWeight,
     QuantizedConv2d,
     QuantizedEmbedding,
+    QuantizedLayer,
     QuantizedLinear,
 )
 from paperworks.data import LoadedModel
@@ -181,10 +182,10 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
 
 def form_of(module: nn.Module) -> dict[str, Any] | None:
     """The form of a compressed layer as JSON values, or None for any other module."""
-    if not isinstance(module, QuantizedLinear | QuantizedConv2d | QuantizedEmbedding):
+    if not isinstance(module, QuantizedLayer | QuantizedEmbedding):
         return None
     form: dict[str, Any] = {"kind": type(module).__name__, "weight": module.weight.spec()}
-    if not isinstance(module, QuantizedEmbedding):
+    if isinstance(module, QuantizedLayer):
         form["bias"] = module.bias is not None
         quantizer = module.input_quantizer
         form["input"] = None if quantizer is None else quantizer.spec()

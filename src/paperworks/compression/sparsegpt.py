@@ -81,7 +81,7 @@ class SparseGPT(Pruner):
         skip: Sequence[str] = SKIP,
     ):
         super().__init__(sparsity, pattern=pattern, skip=skip)
-        if block < self.m or block < 1:
+        if block < self.m:
             raise ValueError(f"block must be at least {self.m} columns, got {block}")
         if not damping >= 0:
             raise ValueError(f"damping must be >= 0, got {damping}")
@@ -96,12 +96,8 @@ class SparseGPT(Pruner):
         weight = weight_matrix(layer)
         order = self._order(layer)
         hessian = seen.matrix[:, order][:, :, order]
-        try:
-            upper = inverse_cholesky(hessian, self.damping).to(
-                torch.promote_types(weight.dtype, torch.float32)
-            )
-        except ValueError as error:
-            raise ValueError(f"{name or 'the layer'}: {error}") from None
+        upper = inverse_cholesky(hessian, self.damping, name=name)
+        upper = upper.to(torch.promote_types(weight.dtype, torch.float32))
         # Columns in front: each is a stretch of memory.
         columns = weight[:, order].to(upper.dtype)
         columns = columns.unflatten(0, (group_count(layer), -1)).mT.contiguous()

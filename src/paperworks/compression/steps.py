@@ -81,7 +81,7 @@ _INPUTS_ROUNDED = ("smoothquant",)
 
 
 def _sparsity(setting: str) -> dict[str, Any]:
-    if re.fullmatch(r"\d+:\d+", setting):
+    if ":" in setting:
         return {"pattern": setting}
     try:
         return {"sparsity": float(setting)}

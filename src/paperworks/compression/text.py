@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from paperworks.compression.chain import evaluation
+
 
 class Perplexity(NamedTuple):
     """Perplexity of a text under a model, and over how many predicted tokens."""
@@ -111,9 +113,7 @@ def perplexity(
     rows = tokens[: tokens.numel() // length * length].view(-1, length)[:windows]
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
     total = 0.0
-    was_training = model.training
-    model.eval()
-    try:
+    with evaluation(model):
         for done, row in enumerate(rows):
             if progress is not None:
                 progress(done, len(rows))
@@ -122,8 +122,6 @@ def perplexity(
             total += float(
                 functional.cross_entropy(logits.float(), row[1:].to(device), reduction="sum")
             )
-    finally:
-        model.train(was_training)
     if progress is not None:
         progress(len(rows), len(rows))
     predicted = len(rows) * (length - 1)

@@ -21,7 +21,7 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
@@ -32,14 +32,15 @@ from paperworks.experiment.claim import TrialResult
 from paperworks.experiment.trial import Outcome
 
 _PRELOAD = [
+    "paperworks.experiment.warm",  # before torch
     "numpy",
     "scipy.optimize",
     "scipy.stats",
+    "sklearn.datasets",
     "sklearn.linear_model",
     "sklearn.model_selection",
     "torch",
     "torch._dynamo",  # which the first optimizer of a process would import
-    "numba",
     "paperworks.experiment.isolation",
 ]
 _GIB = 2**30
@@ -51,8 +52,19 @@ _LOG_CHARACTERS = 4000  # how much of a dead process's output is kept
 _context: Any = multiprocessing.get_context(
     "forkserver" if "forkserver" in multiprocessing.get_all_start_methods() else "spawn"
 )
-if _context.get_start_method() == "forkserver":
-    _context.set_forkserver_preload(_PRELOAD)
+
+
+def preload(modules: Iterable[str]) -> None:
+    """Have the fork server import ``modules`` too, once for all trials.
+
+    No effect once it runs, which it does from the first trial on. A module that cannot be imported
+    is passed over.
+    """
+    if _context.get_start_method() == "forkserver":
+        _context.set_forkserver_preload([*_PRELOAD, *sorted(modules)])
+
+
+preload(())
 
 
 def run_isolated(
@@ -191,10 +203,12 @@ def _die_with_parent() -> None:
 def _limit_threads(threads: int) -> None:
     from threadpoolctl import threadpool_limits
 
-    threadpool_limits(threads)  # BLAS and OpenMP, torch's included
     if "numba" in sys.modules:
-        # Read when numba starts its threads; set_num_threads would start them here and now.
-        sys.modules["numba"].config.NUMBA_NUM_THREADS = threads
+        numba = sys.modules["numba"]
+        # This starts numba's threads, which sets OpenMP's number, torch's included, to its own: so
+        # it comes first. numba read its configuration when the server imported it.
+        numba.set_num_threads(min(threads, numba.config.NUMBA_NUM_THREADS))
+    threadpool_limits(threads)  # BLAS and OpenMP, torch's included
 
 
 def _kill(process: Any) -> None:

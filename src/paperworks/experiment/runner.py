@@ -20,7 +20,7 @@ import joblib
 
 from paperworks.experiment.claim import Claim
 from paperworks.experiment.fingerprint import fingerprint
-from paperworks.experiment.isolation import run_isolated
+from paperworks.experiment.isolation import preload, run_isolated
 from paperworks.experiment.machine import describe
 from paperworks.experiment.store import Store
 from paperworks.experiment.trial import Outcome, Trial, TrialKey
@@ -161,6 +161,7 @@ def execute(
 
 
 def _local(trials: Sequence[Trial], jobs: int) -> Generator[tuple[int, Outcome]]:
+    preload({trial.claim.trial.__module__ for trial in trials})
     stop = threading.Event()
     outcomes = joblib.Parallel(
         n_jobs=jobs,

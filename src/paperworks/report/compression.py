@@ -19,14 +19,8 @@ def render_compression(report: dict[str, Any]) -> str:
     templates = environment()
     templates.filters |= {"size": human_size, "histogram": _histogram}
     return templates.get_template("compression.html").render(
-        report=report, bits=bits_per_weight(report), version=paperworks.__version__
+        report=report, version=paperworks.__version__
     )
-
-
-def bits_per_weight(report: dict[str, Any]) -> float:
-    """Over all layers of the report, scales and all."""
-    weights = sum(8 * each["bytes"] / each["bits_per_weight"] for each in report["layers"])
-    return sum(8 * each["bytes"] for each in report["layers"]) / weights
 
 
 def _histogram(layer: dict[str, Any]) -> Markup:

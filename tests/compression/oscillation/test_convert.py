@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,9 +16,10 @@ from paperworks.compression.oscillation import (
     StatsQuantizer,
     export_packed,
 )
-from paperworks.compression.oscillation.layers import quantized_parts
+from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import PlainScores, ProductScores
 from paperworks.compression.packed import QuantizedConv2d, QuantizedLinear
+from paperworks.compression.saving import load_compressed, save_compressed
 
 
 def draw(*shape: int, seed: int = 0) -> Tensor:
@@ -76,6 +78,17 @@ def test_many_bits_change_little() -> None:
 
     # LSQ's first steps are coarse at 8 bits: 5 to 13 % over initial weights, 20 to 100 % at 3.
     assert change(8) < 0.15 < change(3)
+
+
+@pytest.mark.parametrize(("bits", "query_key"), [(2, True), (4, False)])
+def test_what_is_exported_can_be_saved(bits: int, query_key: bool, tmp_path: Path) -> None:
+    x, quantize = draw(8, 1, 8, 8), QuantizationAware(bits, query_key=query_key)
+    model = quantize(vit(), [x])
+    before = model.eval()(x).detach()
+    folder = save_compressed(export_packed(model), tmp_path / "small")
+    again, _ = load_compressed(folder, quantize(vit()))
+    assert torch.equal(again(x), model(x))
+    assert ((again(x) - before).abs().amax(1) < 1e-4).float().mean() > 0.8
 
 
 def test_training_reduces_the_loss_and_export_keeps_the_model() -> None:

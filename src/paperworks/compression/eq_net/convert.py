@@ -6,14 +6,14 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace as changed
 from typing import Any, cast
 
-import torch
 from torch import nn
 
+from paperworks.compression.chain import evaluation, run_model
 from paperworks.compression.eq_net.forms import Form, Setting, Space
 from paperworks.compression.eq_net.quantizers import ElasticQuantizer
-from paperworks.compression.layers import SKIP, as_batches, as_call, compressible, replace
+from paperworks.compression.fake_quant import FakeQuantConv2d, FakeQuantLinear
+from paperworks.compression.layers import SKIP, as_batches, compressible, replace
 from paperworks.compression.lsq import check_bits
-from paperworks.compression.oscillation.layers import FakeQuantConv2d, FakeQuantLinear
 
 
 class ElasticQuantization:
@@ -82,7 +82,7 @@ class ElasticQuantization:
         Fitting tries 40 ranges for each of up to 28 forms of a weight and 14 of an input, on a
         few thousand entries of it.
         """
-        batches = None if calibration is None else as_batches(calibration)
+        batches = [] if calibration is None else as_batches(calibration)
         layers: dict[str, Any] = compressible(model, skip=self.skip)
         edges = {next(iter(layers)), next(reversed(layers))}
         for name, layer in layers.items():
@@ -95,19 +95,13 @@ class ElasticQuantization:
             )
             new.space, new.edge_bits = space, own
             replace(model, name, new)
-        for module in model.modules():
-            # PyTorch's fast path in evaluation mode takes the weights and goes past our layers.
-            if isinstance(module, nn.TransformerEncoderLayer):
-                module.activation_relu_or_gelu = 0
-            elif isinstance(module, nn.TransformerEncoder):
-                module.use_nested_tensor = False
         highest = {
             name: Form(*(values[-1] for values in layer.space.choices()))
             for name, layer in elastic_layers(model).items()
         }
         choose(model, highest)
-        if batches is not None:
-            _calibrate(model, batches[0])  # one batch fits all ranges
+        with evaluation(model):
+            run_model(model, batches[:1])  # one batch fits all ranges
         return model
 
 
@@ -202,12 +196,3 @@ def _within(layer: Any, form: Form) -> Form:
     """``form``, in a layer at the edge with that layer's own bits."""
     own = layer.edge_bits
     return form if own is None else changed(form, weight_bits=own, activation_bits=own)
-
-
-@torch.no_grad()
-def _calibrate(model: nn.Module, batch: object) -> None:
-    training = model.training
-    model.eval()
-    args, kwargs = as_call(batch)
-    model(*args, **kwargs)
-    model.train(training)

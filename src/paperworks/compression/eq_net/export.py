@@ -11,10 +11,10 @@ from torch import nn
 from paperworks.compression.eq_net.convert import choose, elastic_layers
 from paperworks.compression.eq_net.forms import Form
 from paperworks.compression.eq_net.quantizers import ElasticQuantizer
-from paperworks.compression.grids import Grid, IntegerGrid
+from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import check_finite, replace
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 
 
 @torch.no_grad()
@@ -69,30 +69,27 @@ def export_subnet(
                 "through the model before it is exported"
             )
     for name, layer in layers.items():
-        packed = _packed(layer.weight_quantizer, layer.weight)
-        replace(model, name, quantized(layer, packed, _inputs(layer.input_quantizer)))
+        replace(model, name, _packed(layer))
     return model
 
 
-def _packed(rounding: ElasticQuantizer, weight: Any) -> PackedWeight:
+def _packed(layer: Any) -> nn.Module:
+    weight, rounding = layer.weight, layer.weight_quantizer
     scale = rounding.scale(weight).flatten().expand(len(weight))
     codes = rounding.codes(weight) - rounding.low
     offset = None
     if not rounding.symmetric:
         offset = scale * (rounding.low - rounding.zero_point())
-    return PackedWeight.pack(
+    return packed_layer(
+        layer,
         codes.flatten(1).to(torch.uint8),
         IntegerGrid(rounding.bits, signed=rounding.symmetric),
         scale,
         offset=offset,
-        shape=tuple(weight.shape),
+        input_quantizer=_inputs(layer.input_quantizer),
     )
 
 
 def _inputs(rounding: ElasticQuantizer) -> InputQuantizer:
     first, last = (int(end - rounding.zero_point()) for end in (rounding.low, rounding.high))
-    scale = rounding.scale(torch.ones(()))
-    if first == 0:
-        return InputQuantizer(IntegerGrid(rounding.bits, signed=False), scale)
-    # IntegerGrid's signed form leaves out the lowest integer, which these steps were trained with.
-    return InputQuantizer(Grid(torch.arange(first, last + 1), f"{first}..{last}"), scale)
+    return InputQuantizer.of_integers(first, last, rounding.scale(torch.ones(())))

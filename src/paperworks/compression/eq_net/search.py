@@ -13,10 +13,10 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from torch import nn
 
+from paperworks.compression.chain import weight_uses
 from paperworks.compression.eq_net.convert import chosen, elastic_layers
 from paperworks.compression.eq_net.forms import Form, Setting
 from paperworks.compression.eq_net.predictor import AccuracyPredictor, as_array
-from paperworks.compression.global_magnitude.flops import multiply_adds
 from paperworks.compression.kernels import TILE
 
 
@@ -62,11 +62,13 @@ class Costs:
         self.out = np.array([len(weight) for weight in weights])
         tiles = [-(-weight[0].numel() // TILE) for weight in weights]  # a row is padded to tiles
         self.byte_per_bit = self.out * np.array(tiles) * (TILE // 8)
-        counted = multiply_adds(model, example).layers
-        missing = [name for name in layers if name not in counted]
+        uses = weight_uses(model, example)
+        missing = [name for name in layers if name not in uses]
         if missing:
             raise ValueError(f"{missing[0]} did not run on the example, so its cost is not known")
-        self.multiply_adds = np.array([counted[name].dense for name in layers])
+        self.multiply_adds = np.array(
+            [uses[name] * layer.weight.numel() for name, layer in layers.items()]
+        )
 
     def size(self, array: np.ndarray) -> np.ndarray:
         """Bytes of each setting."""

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-from torch import Tensor, nn
+from torch import nn
 
-from paperworks.compression.layers import as_call
+from paperworks.compression.chain import weight_uses
 
 
 @dataclass(frozen=True)
@@ -80,36 +79,11 @@ def multiply_adds(model: nn.Module, batch: object) -> MultiplyAdds:
     >>> cost.dense, cost.sparse  # 9 weights x 4 filters x 64 places, and 256 x 10
     (4864, 3712)
     """
-    runs: dict[str, int] = {}
-    kinds = (nn.Linear, nn.Conv2d)
-    layers = {name: each for name, each in model.named_modules() if isinstance(each, kinds)}
-
-    def hook(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
-        # A weight is used once at each place: once per entry of one output channel.
-        runs[name] = runs.get(name, 0) + output.numel() // layer.weight.shape[0]
-
-    handles = [
-        layer.register_forward_hook(lambda layer, _, output, name=name: hook(name, layer, output))
-        for name, layer in layers.items()
-    ]
-    training = model.training
-    args, kwargs = as_call(batch)
-    try:
-        model.eval()
-        with torch.no_grad():
-            model(*args, **kwargs)
-    finally:
-        model.train(training)
-        for handle in handles:
-            handle.remove()
-    if not runs:
+    uses = weight_uses(model, batch)
+    if not uses:
         raise ValueError(f"no Linear or Conv2d layer of {type(model).__name__} ran on the batch")
-    return MultiplyAdds(
-        {
-            name: LayerCost(
-                places * layers[name].weight.numel(),
-                places * int(layers[name].weight.detach().count_nonzero()),
-            )
-            for name, places in runs.items()
-        }
-    )
+    costs = {}
+    for name, times in uses.items():
+        weight = model.get_submodule(name).weight.detach()  # type: ignore[operator]
+        costs[name] = LayerCost(times * weight.numel(), times * int(weight.count_nonzero()))
+    return MultiplyAdds(costs)

@@ -21,7 +21,6 @@ What departs:
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from numbers import Integral
 
@@ -30,7 +29,7 @@ from torch import Tensor, nn
 
 from paperworks.compression.global_magnitude.selection import DTYPES, select, zero_below
 from paperworks.compression.layers import SKIP, compressible
-from paperworks.compression.masks import check_sparsity, n_m_mask
+from paperworks.compression.masks import check_inputs, check_sparsity, n_m_mask, parse_n_m
 
 
 class GlobalMagnitudePruner:
@@ -102,15 +101,10 @@ class GlobalMagnitudePruner:
                 f"floor must be a part in [0, 1] as a float or a number of weights as an int, "
                 f"got {floor}"
             )
-        n_m = re.fullmatch(r"(\d+):(\d+)", pattern)
-        if n_m is None and pattern not in ("unstructured", "filter"):
-            raise ValueError(
-                f"pattern must be 'unstructured', 'filter' or n:m such as '2:4', got {pattern!r}"
-            )
+        self._n_m = None
+        if pattern not in ("unstructured", "filter"):
+            self._n_m = parse_n_m(pattern, "'unstructured', 'filter' or ")
         self.floor, self.pattern, self.skip = floor, pattern, skip
-        self._n_m = tuple(map(int, n_m.groups())) if n_m else None
-        if self._n_m and not 0 < self._n_m[0] <= self._n_m[1]:
-            raise ValueError(f"pattern n:m needs 0 < n <= m, got {pattern!r}")
         if sparsity is None:
             sparsity = 1 - self._n_m[0] / self._n_m[1] if self._n_m else 0.9
         check_sparsity(sparsity)
@@ -129,6 +123,7 @@ class GlobalMagnitudePruner:
             _drop_filters(list(weights.values()), total - keep, floors)
             return model
         if self._n_m:
+            check_inputs(layers, self._n_m[1])
             self._drop_n_m(weights, keep, total)
         cuts = select(list(weights.values()), keep, floors)
         for weight, cut in zip(weights.values(), cuts, strict=True):
@@ -157,12 +152,6 @@ class GlobalMagnitudePruner:
                 f"pattern={self.pattern!r} drops {1 - n / m:.0%} at least, more than "
                 f"sparsity={self.sparsity}: ask for {1 - n / m:g} or more"
             )
-        for name, weight in weights.items():
-            if weight.shape[1] % m:
-                raise ValueError(
-                    f"{name or 'the layer'} has {weight.shape[1]} inputs, which {m} does not "
-                    f"divide: leave it out with skip=[..., {name!r}]"
-                )
         for weight in weights.values():
             mask = n_m_mask(weight.abs().movedim(1, -1), n, m).movedim(-1, 1)
             weight.masked_fill_(~mask, 0)

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from
+from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from, positive
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -25,8 +25,8 @@ from paperworks.compression.observers import InputHessian, InputRange, InputSamp
 from paperworks.compression.packed import (
     PackedWeight,
     QuantizedConv2d,
-    QuantizedLinear,
-    quantized,
+    QuantizedLayer,
+    packed_layer,
 )
 from paperworks.compression.rounding import channel_axis, channel_largest
 
@@ -153,11 +153,10 @@ class LLMFP4(LayerwiseMethod):
             parts = zip(weight, torch.zeros_like(weight), seen.matrix, strict=True)
             weights = search_weights([Objective(*part) for part in parts], weight_bits, self.space)
         else:
-            largest = channel_largest(layer, seen.range).double()
             weights, inputs = search_both(
                 weight,
                 seen.sample.sample.float(),
-                torch.where(largest > 0, largest, 1),
+                positive(channel_largest(layer, seen.range).double()),
                 (weight_bits, input_bits),
                 space=self.space,
                 rounds=self.rounds,
@@ -165,10 +164,8 @@ class LLMFP4(LayerwiseMethod):
             )
             scale = inputs.scale * inputs.beta if self.per_channel else inputs.scale
             quantizer = InputQuantizer(inputs.grid, scale, axis=channel_axis(layer))
-        scale = weights.scale[:, None]
-        codes = weights.grid.encode(flat / scale)
-        packed = PackedWeight.pack(codes, weights.grid, scale, shape=tuple(layer.weight.shape))  # type: ignore[arg-type]
-        return quantized(layer, packed, quantizer)
+        codes = weights.grid.encode(flat / weights.scale[:, None])
+        return packed_layer(layer, codes, weights.grid, weights.scale, input_quantizer=quantizer)
 
 
 class _SampleAndRange:
@@ -221,7 +218,7 @@ def fold(model: nn.Module) -> nn.Module:
     1
     """
     for name, layer in model.named_modules():
-        if not isinstance(layer, QuantizedLinear | QuantizedConv2d):
+        if not isinstance(layer, QuantizedLayer):
             continue
         quantizer = layer.input_quantizer
         if quantizer is None or quantizer.scale is None or quantizer.scale.dim() == 0:
@@ -238,9 +235,7 @@ def fold(model: nn.Module) -> nn.Module:
     return model
 
 
-def _shifted(
-    name: str, layer: QuantizedLinear | QuantizedConv2d, grid: FloatGrid, beta: Tensor
-) -> PackedWeight:
+def _shifted(name: str, layer: QuantizedLayer, grid: FloatGrid, beta: Tensor) -> PackedWeight:
     """The layer's weight with every column times its ``beta``, in a format that holds it."""
     weight = layer.weight
     # The lowest exponents move down by the largest shift.
@@ -251,7 +246,7 @@ def _shifted(
             f"over {MAX_BITS} bits: leave the model unfolded, or give {name} fewer bits"
         )
     wider = FloatGrid(exponent, grid.mantissa)
-    groups = 1 if isinstance(layer, QuantizedLinear) else int(layer.settings["groups"])
+    groups = int(layer.settings["groups"]) if isinstance(layer, QuantizedConv2d) else 1
     levels = grid.decode(weight.unpack()).view(groups, -1, weight.fan_in)
     ratio = wider.largest / grid.largest  # a power of two
     levels = levels * (spread(beta, levels) * ratio)[:, None]

@@ -25,7 +25,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from paperworks.compression.grids import FloatGrid, float_grids
+from paperworks.compression.grids import FloatGrid, float_grids, positive
 from paperworks.compression.llm_fp4.kernels import errors, round_rows
 
 RANK = 8  # eigenvectors in the ranking; more of them change the result by less than 1 %
@@ -135,8 +135,7 @@ def search_weights(objectives: list[Objective], bits: int, space: Space) -> Weig
     Costs O(rows * columns * (steps + shortlist * columns)) for each format.
     """
     sizes = [len(each.z) for each in objectives]
-    largest = torch.cat([each.z.abs().amax(1) for each in objectives]).double()
-    full = torch.where(largest > 0, largest, 1)
+    full = positive(torch.cat([each.z.abs().amax(1) for each in objectives]).double())
     ranked = []
     for grid in formats(bits):
         scale = scale_of(grid, space.biases(exponent_bias(grid, full)))

@@ -30,7 +30,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paperworks.compression.adaround import penalty_slope, row_errors, row_weights, times
+from paperworks.compression.adaround import nearest, penalty_slope, row_errors, row_weights, times
 from paperworks.compression.nupes.grid import BOUNDS, power_levels
 
 _WIDER = 3.0  # the first steps on the grid itself, in those of the relaxation
@@ -122,7 +122,7 @@ def learn_codes(
     """
     size, sign = weight.abs() / scale, weight.sign()
     before = power_levels(exponent, top).float()
-    start = _nearest(size, before) * sign
+    start = nearest(size, before) * sign
     first = row_errors(_error(start, before, scale, weight), hessian)
     unit = row_weights(_error(start, before, scale, weight), hessian)
     free = (weight != 0) * unit  # a pruned weight does not move
@@ -132,7 +132,7 @@ def learn_codes(
         position, exponent, weight, hessian, scale, free, top, relaxed, lr, exponent_lr
     )
     levels = power_levels(learned, top).float()
-    plain, found = _nearest(size, levels) * sign, position.round()
+    plain, found = nearest(size, levels) * sign, position.round()
     codes, errors = _better(plain, found, levels, scale, weight, hessian)
     codes, errors = _walk(codes, errors, weight, hessian, scale, free, levels, steps // 2, lr)
     if errors.sum() > first.sum():
@@ -213,11 +213,6 @@ def _better(
     """Of each row, the codes with the smaller error, and that error."""
     errors = [row_errors(_error(each, levels, scale, weight), hessian) for each in (one, other)]
     return torch.where(errors[1] < errors[0], other, one), torch.minimum(*errors)
-
-
-def _nearest(size: Tensor, levels: Tensor) -> Tensor:
-    """The integers of the nearest levels."""
-    return torch.bucketize(size, (levels[1:] + levels[:-1]) / 2).float()
 
 
 def _error(codes: Tensor, levels: Tensor, scale: Tensor, weight: Tensor) -> Tensor:

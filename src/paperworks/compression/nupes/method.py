@@ -22,7 +22,7 @@ and the weights with data, :mod:`.integer` the arithmetic on integers alone. Wha
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 from torch import nn
@@ -35,8 +35,8 @@ from paperworks.compression.adaround import (
     spread,
 )
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import SKIP, group_count, weight_matrix
-from paperworks.compression.layerwise import Checkpoint, LayerwiseMethod, Progress
+from paperworks.compression.layers import SKIP, weight_matrix
+from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.nupes.grid import (
     check_bits,
     power_grid,
@@ -47,7 +47,7 @@ from paperworks.compression.nupes.grid import (
 from paperworks.compression.nupes.learning import learn_codes
 from paperworks.compression.nupes.search import search_exponent
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import packed_layer
 from paperworks.compression.rounding import channel_axis
 
 
@@ -114,6 +114,8 @@ class NUPES(LayerwiseMethod):
     torch.Size([1, 2])
     """
 
+    calibration = "optional"
+
     def __init__(
         self,
         weight_bits: int = 4,
@@ -148,33 +150,6 @@ class NUPES(LayerwiseMethod):
         self.exponent_lr = exponent_lr
         self._fixed: float | None = None
 
-    def __call__(
-        self,
-        model: nn.Module,
-        calibration: Iterable[Any] | None = None,
-        *,
-        progress: Progress | None = None,
-        checkpoint: Checkpoint | None = None,
-    ) -> nn.Module:
-        """Compress ``model`` in place and return it; with calibration data, learn from them.
-
-        Parameters
-        ----------
-        model : nn.Module
-            With Linear or Conv2d layers.
-        calibration : iterable of batches, optional
-            As of :class:`LayerwiseMethod`. None: the weights alone decide.
-        progress : callable (done, total, name), optional
-        checkpoint : Checkpoint, optional
-
-        Raises
-        ------
-        ValueError
-            As of :class:`LayerwiseMethod`.
-        """
-        self.needs_calibration = calibration is not None
-        return super().__call__(model, calibration, progress=progress, checkpoint=checkpoint)
-
     def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
         """Search the exponent of the model, where it is to be one."""
         self._fixed = None if isinstance(self.exponent, str) else float(self.exponent)
@@ -182,9 +157,9 @@ class NUPES(LayerwiseMethod):
             rows = [scale_rows(name, layer, self.group) for name, layer in layers.items()]
             self._fixed = search_exponent(rows, top_of(self.weight_bits), clip=self.clip)
 
-    def observer(self, name: str, layer: nn.Module) -> InputHessian | None:
-        """With calibration data, gather the mean outer product of the layer's inputs."""
-        return InputHessian() if self.needs_calibration else None
+    def observer(self, name: str, layer: nn.Module) -> InputHessian:
+        """Gather the mean outer product of the layer's inputs."""
+        return InputHessian()
 
     def compress_layer(self, name: str, layer: nn.Module, seen: InputHessian | None) -> nn.Module:
         """The layer on a packed weight with levels on a power law."""
@@ -200,7 +175,7 @@ class NUPES(LayerwiseMethod):
         else:
             numbers, exponent = learn_codes(
                 weight,
-                seen.matrix.view(group_count(layer), weight.shape[1], -1),
+                seen.matrix,
                 spread(scale, weight),
                 exponent,
                 top,
@@ -210,11 +185,9 @@ class NUPES(LayerwiseMethod):
             )
             grid = power_grid(self.weight_bits, exponent)
             codes = sign_magnitude(numbers, self.weight_bits)
-        shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-        packed = PackedWeight.pack(codes, grid, scale, shape=shape)
         inputs = None
         if self.activation_bits is not None:
             inputs = InputQuantizer(
                 power_grid(self.activation_bits, exponent), axis=channel_axis(layer)
             )
-        return quantized(layer, packed, inputs)
+        return packed_layer(layer, codes, grid, scale, input_quantizer=inputs)

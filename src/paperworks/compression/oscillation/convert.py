@@ -6,12 +6,12 @@ import fnmatch
 from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
-import torch
 from torch import Tensor, nn
 
-from paperworks.compression.layers import SKIP, as_batches, as_call, compressible, replace
+from paperworks.compression.chain import evaluation, run_model
+from paperworks.compression.fake_quant import FakeQuantConv2d, FakeQuantLinear
+from paperworks.compression.layers import SKIP, as_batches, compressible, replace
 from paperworks.compression.lsq import FakeQuantizer, LSQuantizer, check_bits
-from paperworks.compression.oscillation.layers import FakeQuantConv2d, FakeQuantLinear
 from paperworks.compression.oscillation.recognise import layers_of, looks_like_attention, rewrite
 from paperworks.compression.oscillation.statsq import StatsQuantizer
 
@@ -95,7 +95,7 @@ class QuantizationAware:
             level at zero); or, with ``query_key``, if attention is found that cannot be rewritten.
             The message names the module, and the model is as it was.
         """
-        batches = None if calibration is None else as_batches(calibration)
+        batches = [] if calibration is None else as_batches(calibration)
         layers: dict[str, Any] = compressible(model, skip=self.skip)
         edges = {next(iter(layers)), next(reversed(layers))}
         self._refuse_pruned({name: layers[name] for name in layers if name not in edges})
@@ -121,11 +121,8 @@ class QuantizationAware:
             new[name] = kind.of(layer, weight, rounding)
         for name, module in new.items():
             replace(model, name, module)
-        for module in model.modules():
-            if isinstance(module, nn.TransformerEncoder):
-                module.use_nested_tensor = False  # its fast path would go past our attention
-        if batches is not None:
-            _calibrate(model, batches)
+        with evaluation(model):
+            run_model(model, batches)
         return model
 
     def _attention(self, model: nn.Module) -> dict[str, nn.Module]:
@@ -170,11 +167,16 @@ def _activation(bits: int) -> LSQuantizer:
     return LSQuantizer(bits, signed=None, activation=True)
 
 
-@torch.no_grad()
-def _calibrate(model: nn.Module, batches: list[object]) -> None:
-    training = model.training
-    model.eval()
-    for batch in batches:
-        args, kwargs = as_call(batch)
-        model(*args, **kwargs)
-    model.train(training)
+def quantized_parts(model: nn.Module) -> dict[str, Any]:
+    """By name, every module of ``model`` that has a weight and its ``weight_quantizer``."""
+    found = {
+        name: module
+        for name, module in model.named_modules()
+        if isinstance(getattr(module, "weight_quantizer", None), FakeQuantizer)
+    }
+    if not found:
+        raise ValueError(
+            f"{type(model).__name__} has no fake-quantized weight: make it quantization-aware "
+            "first, with QuantizationAware(bits)(model)"
+        )
+    return found

@@ -8,9 +8,10 @@ import torch
 from torch import nn
 
 from paperworks.compression.grids import IntegerGrid
+from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import check_finite, replace
 from paperworks.compression.lsq import LSQuantizer
-from paperworks.compression.oscillation.layers import quantized_parts
+from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import QueryKeyProduct
 from paperworks.compression.packed import PackedWeight, QuantizedLinear, quantized
 
@@ -20,7 +21,10 @@ def export_packed(model: nn.Module) -> nn.Module:
     """Replace every fake-quantized weight by its codes, packed at their own width.
 
     What the model computes stays the same, up to rounding of the last digits; it can no longer be
-    trained. Inputs are still rounded, by the same modules.
+    trained. Inputs of layers are rounded by an
+    :class:`~paperworks.compression.inputs.InputQuantizer`, those inside attention by the same
+    modules as before. :func:`~paperworks.compression.save_compressed` writes the result; to read it
+    back, give a model in the form of :class:`QuantizationAware`.
 
     Parameters
     ----------
@@ -81,4 +85,7 @@ def _packed(part: Any) -> nn.Module:
     )
     if isinstance(part, QueryKeyProduct):
         return QuantizedLinear(packed)
-    return quantized(part, packed, part.input_quantizer)
+    inputs = part.input_quantizer
+    if inputs is not None:
+        inputs = InputQuantizer.of_integers(inputs.low, inputs.high, inputs.scale(torch.ones(())))
+    return quantized(part, packed, inputs)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.oscillation.layers import quantized_parts
+from paperworks.compression.oscillation.convert import quantized_parts
 
 
 class OscillationMeter:

@@ -25,8 +25,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from paperworks.compression.fake_quant import FakeQuantLinear
 from paperworks.compression.lsq import FakeQuantizer
-from paperworks.compression.oscillation.layers import FakeQuantLinear
 
 MakeWeight = Callable[[Tensor], FakeQuantizer]
 MakeInput = Callable[[], FakeQuantizer | None]
@@ -135,7 +135,7 @@ class QuantizedAttention(nn.Module):
     ) -> None:
         super().__init__()
         self.heads, self.scale, self.dropout = parts.heads, parts.scale, parts.dropout
-        self.returns_pair = parts.returns_pair
+        self.batch_first, self.returns_pair = parts.batch_first, parts.returns_pair
         self.out_dropout = parts.out_dropout
         self.input_quantizer = make_input()
         scores = ProductScores if query_key else PlainScores
@@ -186,17 +186,6 @@ class TorchAttention(QuantizedAttention):
     # The encoder layers of PyTorch ask for these; without a bias they leave their fast path alone.
     in_proj_bias = None
     in_proj_weight = None
-
-    def __init__(
-        self,
-        parts: AttentionParts,
-        make_weight: MakeWeight,
-        make_input: MakeInput,
-        *,
-        query_key: bool,
-    ) -> None:
-        super().__init__(parts, make_weight, make_input, query_key=query_key)
-        self.batch_first = parts.batch_first
 
     def forward(  # type: ignore[override]
         self,

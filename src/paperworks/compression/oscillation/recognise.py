@@ -15,6 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paperworks.compression.chain import evaluation
 from paperworks.compression.lsq import FakeQuantizer
 from paperworks.compression.oscillation.query_key import (
     AttentionParts,
@@ -183,15 +184,9 @@ def _example(layer: nn.Linear) -> Tensor:
 
 @torch.no_grad()
 def _call(module: nn.Module, x: Tensor) -> Any:
-    training = {m: m.training for m in module.modules()}
-    try:
-        module.eval()
-        torch_like = isinstance(module, nn.MultiheadAttention | TorchAttention)
-        arguments = (x, x, x) if torch_like else (x,)
-        return module(*arguments)
-    finally:
-        for part, mode in training.items():
-            part.training = mode
+    torch_like = isinstance(module, nn.MultiheadAttention | TorchAttention)
+    with evaluation(module):
+        return module(x, x, x) if torch_like else module(x)
 
 
 def _has_linear(module: nn.Module, name: str) -> bool:

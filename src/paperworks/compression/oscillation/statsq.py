@@ -19,7 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paperworks.compression.lsq import FakeQuantizer, check_bits, positive
+from paperworks.compression.grids import positive
+from paperworks.compression.lsq import FakeQuantizer, check_bits
 
 
 class StatsQuantizer(FakeQuantizer):

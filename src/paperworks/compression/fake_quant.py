@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -57,18 +57,3 @@ class FakeQuantConv2d(FakeQuantLayer, nn.Conv2d):
     def forward(self, x: Tensor) -> Tensor:
         """From ``(batch, channels, height, width)`` to the same with the filters' channels."""
         return self._conv_forward(self.rounded(x), self.weight_quantizer(self.weight), self.bias)
-
-
-def quantized_parts(model: nn.Module) -> dict[str, Any]:
-    """By name, every module of ``model`` that has a weight and its ``weight_quantizer``."""
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if isinstance(getattr(module, "weight_quantizer", None), FakeQuantizer)
-    }
-    if not found:
-        raise ValueError(
-            f"{type(model).__name__} has no fake-quantized weight: make it quantization-aware "
-            "first, with QuantizationAware(bits)(model)"
-        )
-    return found
