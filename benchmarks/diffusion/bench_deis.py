@@ -15,14 +15,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from paperworks.diffusion.deis.solvers import adams_bashforth_weights
+from paperworks.diffusion.integrators import adams_bashforth_weights
 
 STEPS = 10
 
 
 def _ours(solver: str) -> Any:
     pytest.importorskip("diffusers")
-    from paperworks.diffusion.deis.scheduler import DEISScheduler
+    from paperworks.diffusion.deis import DEISScheduler
 
     return DEISScheduler(solver=solver)
 

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from paperworks.diffusion.deis.solvers import SOLVERS, AdamsBashforth
+from paperworks.diffusion.integrators import SOLVERS, AdamsBashforth
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.schedules import CosineVP, DiscreteVP, LinearVP

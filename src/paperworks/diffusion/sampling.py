@@ -9,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from paperworks.diffusion.deis.solvers import solver_named
+from paperworks.diffusion.integrators import solver_named
 from paperworks.diffusion.predictions import Prediction
 from paperworks.diffusion.schedules import Floats, Schedule
 from paperworks.diffusion.solver import Solver, predicted_noise
@@ -60,7 +60,7 @@ def sample(
         The noise to start from: standard normal times ``schedule.sigma(schedule.t_max)``. Of half
         precision, the model sees half precision and the sum of the steps is kept in float32.
     solver : str or Solver
-        See :mod:`paperworks.diffusion.deis.solvers` for the names. The default is the paper's best
+        See :mod:`paperworks.diffusion.integrators` for the names. The default is the paper's best
         for 10 evaluations or so.
     steps : int
         Of the solver; it takes ``solver.stages`` evaluations for each.

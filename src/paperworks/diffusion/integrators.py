@@ -40,7 +40,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from paperworks.diffusion.deis.coefficients import extrapolation_weights
+from paperworks.diffusion.extrapolation import extrapolation_weights
 from paperworks.diffusion.schedules import DiscreteVP, Floats, Schedule
 from paperworks.diffusion.solver import Course, Solver
 

@@ -10,14 +10,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from paperworks.diffusion.deis.solvers import SOLVERS
+from paperworks.diffusion.integrators import SOLVERS
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.timesteps import spaced
 
 diffusers = pytest.importorskip("diffusers")
-from paperworks.diffusion.deis import scheduler as module  # noqa: E402
-from paperworks.diffusion.deis.scheduler import DEISScheduler  # noqa: E402
+from paperworks.diffusion import deis as module  # noqa: E402
+from paperworks.diffusion.deis import DEISScheduler  # noqa: E402
 
 MIXTURE = GaussianMixture.ring(5)
 

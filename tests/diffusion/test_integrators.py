@@ -11,7 +11,7 @@ from numpy.polynomial import Polynomial
 from scipy.integrate import quad
 from torch import Tensor
 
-from paperworks.diffusion.deis.solvers import (
+from paperworks.diffusion.integrators import (
     IPNDM,
     SOLVERS,
     AdamsBashforth,

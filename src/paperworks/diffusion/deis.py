@@ -1,6 +1,6 @@
 """DEIS as a scheduler of diffusers, to be put in the place of another one.
 
-The solvers are :mod:`paperworks.diffusion.deis.solvers`; this is their face in a pipeline. Unlike
+The solvers are :mod:`paperworks.diffusion.integrators`; this is their face in a pipeline. Unlike
 diffusers' own ``DEISMultistepScheduler``, whose polynomial is in log(rho) and of degree 2 at most,
 it has all the solvers of the paper, at the times of the paper.
 """
@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from paperworks.data.models import require
-from paperworks.diffusion.deis.solvers import solver_named
+from paperworks.diffusion.integrators import solver_named
 from paperworks.diffusion.schedules import DiscreteVP, Floats
 from paperworks.diffusion.solver import Course, predicted_noise
 from paperworks.diffusion.timesteps import spaced
@@ -51,7 +51,7 @@ class DEISScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     trained_betas : sequence of float, optional
         In place of these three.
     solver : str
-        A name of :mod:`paperworks.diffusion.deis.solvers`. For strong guidance take "tab1" or
+        A name of :mod:`paperworks.diffusion.integrators`. For strong guidance take "tab1" or
         "tab2".
     spacing : {"quadratic", "uniform", "logrho", "karras"}
         See :mod:`paperworks.diffusion.timesteps`.
