@@ -5,6 +5,8 @@ They are made again from the claims' own functions: perfect networks on mixtures
 
 from __future__ import annotations
 
+import io
+import re
 from collections.abc import Callable, Iterable
 from itertools import pairwise
 from pathlib import Path
@@ -148,6 +150,8 @@ if __name__ == "__main__":
     torch.set_num_threads(1)
     mpl.rcParams.update(STYLE)
     for name, make in {"trajectories": trajectory_figure, "error": error_figure}.items():
+        drawn = io.StringIO()
+        make().savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
         target = FOLDER / f"deis-{name}.svg"
-        make().savefig(target, transparent=True, metadata={"Date": None})
+        target.write_text(re.sub(r"(\.\d\d)\d+", r"\1", drawn.getvalue()), encoding="utf-8")
         print(target)

@@ -70,7 +70,7 @@ def run(
 
     name, order = DIFFUSERS[label]
     changes = {"final_sigmas_type": "sigma_min"} if name.startswith("DPM") else {}
-    scheduler = getattr(diffusers, name)(solver_order=order, **changes)
+    scheduler: Any = getattr(diffusers, name)(solver_order=order, **changes)
     scheduler.set_timesteps(evaluations)
     scheduler.sigmas = torch.from_numpy(schedule.rho(times))
     scheduler.timesteps = torch.from_numpy(times[:-1])
@@ -95,7 +95,7 @@ def heun(model: Model, schedule: DiscreteVP, x: Tensor, times: Floats) -> Tensor
     """
     import diffusers
 
-    scheduler = diffusers.HeunDiscreteScheduler()
+    scheduler: Any = diffusers.HeunDiscreteScheduler()
     scheduler.set_timesteps(len(times) - 1)
     rho, t = torch.from_numpy(schedule.rho(times)), torch.from_numpy(times[:-1])
     scheduler.sigmas = torch.cat([rho[:1], rho[1:-1].repeat_interleave(2), rho[-1:]])
