@@ -153,5 +153,5 @@ if __name__ == "__main__":
         drawn = io.StringIO()
         make().savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
         target = FOLDER / f"deis-{name}.svg"
-        target.write_text(re.sub(r"(\.\d\d)\d+", r"\1", drawn.getvalue()), encoding="utf-8")
+        target.write_text(re.sub(r"(\.\d\d)\d{3,}", r"\1", drawn.getvalue()), encoding="utf-8")
         print(target)
