@@ -32,7 +32,7 @@ $(VENV)/dev.installed: pyproject.toml constraints.txt | $(BIN)/python
 	@touch $@ $(VENV)/demo.installed
 
 demo: $(VENV)/demo.installed
-	$(BIN)/paperworks check --all --tier quick --jobs $(JOBS) --report report.html
+	$(BIN)/paperworks check --all --tier quick --report report.html
 
 test: $(VENV)/dev.installed
 	$(BIN)/python -m pytest -n $(JOBS)
@@ -59,7 +59,7 @@ guide: $(VENV)/dev.installed
 	$(BIN)/python tools/compress_guide.py
 
 readme: $(VENV)/dev.installed
-	$(BIN)/paperworks check --all --tier quick --jobs 1
+	$(BIN)/paperworks check --all --tier quick
 	$(BIN)/python tools/readme.py
 
 constraints: $(VENV)/dev.installed

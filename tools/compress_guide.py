@@ -85,7 +85,7 @@ LANGUAGE = [
 
 def main() -> None:
     rows: dict[str, Any] = json.loads(KEPT.read_text()) if KEPT.is_file() else {}
-    for key, measure in [*language(), *vision()]:
+    for key, measure in [*vision(), *language()]:
         if key not in rows:
             print(key, flush=True)
             rows[key] = measure() | {"date": datetime.now(UTC).date().isoformat()}

@@ -161,6 +161,7 @@ def test_ctrl_c_stops_cleanly_and_the_next_run_goes_on(tmp_path: Path) -> None:
     driver = tmp_path / "driver.py"
     driver.write_text(DRIVER.format(toys=str(TOYS), count=str(calls)))
     command = [sys.executable, str(driver), "check", "lion-k", "--device", "cpu", "--json"]
+    command += ["--jobs", "1"]
     running = subprocess.Popen(
         command, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True, start_new_session=True
     )

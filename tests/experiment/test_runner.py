@@ -74,6 +74,17 @@ def test_an_interrupted_run_goes_on_where_it_stopped(
     assert len(list(calls.iterdir())) == before + 6
 
 
+@pytest.mark.parametrize(("tier", "jobs"), [("quick", 1), ("full", 1), ("full", 2)])
+def test_figures_of_the_quick_tier_do_not_depend_on_jobs(
+    toys: ModuleType, store: Store, tier: str, jobs: int
+) -> None:
+    claim = toys.claim(toys.threads, random=False, quick=Tier(seeds=1), full=Tier(seeds=1))
+    (finished,) = execute(plan([claim], tier=tier), store, jobs=jobs)
+    assert finished.outcome.result is not None
+    share = max((os.cpu_count() or 1) // jobs, 1)
+    assert finished.outcome.result.values["ours"] == (1 if tier == "quick" else share)
+
+
 def test_failed_trials_are_run_again(toys: ModuleType, store: Store) -> None:
     claim = toys.claim(toys.partly_raising)
     list(execute(plan([claim]), store))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -58,8 +59,15 @@ def check(
         TierName, typer.Option(help="Embedded data and seconds, or real data and minutes.")
     ] = TierName.QUICK,
     jobs: Annotated[
-        int, typer.Option("--jobs", "-j", min=1, help="Trials at once; they share the cores.")
-    ] = 1,
+        int | None,
+        typer.Option(
+            "--jobs",
+            "-j",
+            min=1,
+            help="Trials at once. Default: one for each core, but one in all for the full tier, "
+            "whose trials use all cores, and on a GPU.",
+        ),
+    ] = None,
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per claim, in place of the claim's own.")
     ] = None,
@@ -89,6 +97,8 @@ def check(
     with user_errors(UnknownPaperError, ValueError, ModuleNotFoundError, StoreError):
         chosen = select(papers or [], every, family)
         place = resolve_device(device)
+        if jobs is None:
+            jobs = os.cpu_count() or 1 if tier == TierName.QUICK and place == "cpu" else 1
         offered = [claim for claim in chosen if claim.tier(tier) is not None]
         if not offered:
             raise ValueError(f"none of these claims has a {tier} tier; try the other one")

@@ -64,6 +64,9 @@ class LayerwiseMethod(ABC):
     def __init__(self, *, skip: Sequence[str] = SKIP):
         self.skip = tuple(skip) if not isinstance(skip, str) else skip
 
+    def check(self, layers: dict[str, nn.Module]) -> None:  # noqa: B027
+        """Refuse, before any work is done, layers that cannot be compressed so. By default none."""
+
     def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:  # noqa: B027
         """Look at the whole model once, before the walk. By default nothing."""
 
@@ -112,6 +115,7 @@ class LayerwiseMethod(ABC):
         layers = compressible(model, skip=self.skip)
         blind = self.calibration == "optional" and calibration is None
         batches = [] if blind or self.calibration == "unused" else as_batches(calibration)
+        self.check(layers)
         with evaluation(model):
             stages = plan(model, list(layers), batches)
             kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}

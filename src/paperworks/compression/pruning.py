@@ -71,8 +71,8 @@ class Pruner(LayerwiseMethod):
             self.sparsity = 1 - self.n / self.m
         check_sparsity(self.sparsity)
 
-    def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
-        """Refuse, before any work is done, a layer that the pattern does not fit."""
+    def check(self, layers: dict[str, nn.Module]) -> None:
+        """Refuse a layer that the pattern does not fit."""
         check_inputs(layers, self.m)
 
     def keep(self, layer: nn.Module, scores: Tensor, *, per: Literal["tensor", "row"]) -> nn.Module:

@@ -124,7 +124,9 @@ def execute(
     trials : sequence of Trial
     store : Store
     jobs : int
-        How many trials run at once. Each gets an equal share of the cores.
+        How many trials run at once. Those of the quick tier have one thread each: more would not
+        speed them up, and sums in another order give other figures, so that these would depend on
+        ``jobs``. Those of the full tier share the cores.
     engine : {"local", "ray"}
         "ray" uses the cluster that ``RAY_ADDRESS`` names, or starts one on this machine.
     fresh : bool
@@ -210,7 +212,7 @@ def _run(
         {"work": trial.work, "seed": trial.seed, "device": trial.device},
         timeout=trial.limits.timeout,
         memory=trial.limits.memory,
-        threads=max(1, (os.cpu_count() or 1) // jobs),
+        threads=1 if trial.tier == "quick" else max(1, (os.cpu_count() or 1) // jobs),
         stop=stop,
     )
     return index, outcome

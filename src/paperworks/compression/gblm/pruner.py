@@ -159,7 +159,6 @@ class GBLMPruner(Pruner):
 
     def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
         """Take the gradients of the whole model."""
-        super().prepare(model, layers, batches)
         self._batches = len(batches)
         modules = dict(model.named_modules())
         blocks = [stage.name for stage in plan(model, list(layers), batches[:1])]

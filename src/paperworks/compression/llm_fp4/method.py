@@ -128,8 +128,8 @@ class LLMFP4(LayerwiseMethod):
         self.rounds, self.samples = rounds, samples
         self.space = Space((float(low), float(high)), steps, shortlist)
 
-    def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:
-        """Check, before any work is done, that every layer has its widths."""
+    def check(self, layers: dict[str, nn.Module]) -> None:
+        """Refuse a layer that has no widths."""
         for name in layers:
             self.bits(name)
 
