@@ -141,9 +141,13 @@ def test_the_extra_that_brings_a_library_is_known() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(180)
-def test_ray_runs_the_same_trials(toys: ModuleType, store: Store) -> None:
+@pytest.mark.timeout(300)
+def test_ray_runs_the_same_trials(
+    toys: ModuleType, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ray = pytest.importorskip("ray")
+    # By default Ray's workers give way to all else, such as the tests that run beside this one.
+    monkeypatch.setenv("RAY_worker_niceness", "0")
     # Workers find the toys as a user's own modules would be found: on their path.
     path = os.pathsep.join([str(Path(toys.__file__).parent), os.environ.get("PYTHONPATH", "")])
     ray.init(
