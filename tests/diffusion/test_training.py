@@ -143,7 +143,7 @@ def test_one_step_against_torch_alone(tmp_path: Path) -> None:
     generator = torch.Generator().manual_seed(5)
     signal_ = torch.cumprod(1 - torch.linspace(1e-4, 0.02, 1000, dtype=torch.float64), 0)
     moments = {p: (torch.zeros_like(p), torch.zeros_like(p)) for p in network.parameters()}
-    averages = {}
+    averages, clear = {}, {p: torch.ones_like(p, dtype=torch.bool) for p in moments}
     for step in (1, 2):
         rows = torch.randint(10, (4,), generator=generator)
         t = torch.randint(1000, (4,), generator=generator)
@@ -155,6 +155,7 @@ def test_one_step_against_torch_alone(tmp_path: Path) -> None:
         with torch.no_grad():
             for (p, (m, v)), g in zip(moments.items(), grads, strict=True):
                 g = g * min(1.0, 1 / float(norm))
+                clear[p] &= g.abs() > 1e-5  # else AdamW makes a step of what is rounding
                 m.lerp_(g, 0.1)
                 v.lerp_(g * g, 0.001)
                 size = 0.01 * step / 4
@@ -164,7 +165,11 @@ def test_one_step_against_torch_alone(tmp_path: Path) -> None:
                 else:  # young: 2 / 11 of the old
                     averages[p].lerp_(p, 1 - 2 / 11)
     for name, p in network.named_parameters():
-        torch.testing.assert_close(found[name], averages[p], rtol=1e-3, atol=2e-5)
+        torch.testing.assert_close(
+            found[name][clear[p]], averages[p][clear[p]], rtol=1e-3, atol=5e-5
+        )
+    seen = sum(int(mask.sum()) for mask in clear.values())
+    assert seen > 0.7 * sum(p.numel() for p in clear)
 
 
 def test_it_learns_the_score_of_a_gaussian(tmp_path: Path) -> None:
@@ -188,6 +193,18 @@ def test_it_learns_the_score_of_a_gaussian(tmp_path: Path) -> None:
         assert float(off) < most, t
 
 
+@pytest.mark.parametrize("channels", [(8,), (8, 8), (16, 24), (32, 64, 64)])
+def test_the_network_sees_the_time(channels: tuple[int, ...]) -> None:
+    """A group norm of single channels would take away what is added for it."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = build_network((1, 8, 8), channels, 1)
+    x = torch.randn(1, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        early, late = (network(x, torch.tensor([t])).sample for t in (10, 900))
+    assert float((early - late).abs().mean()) > 1e-2
+
+
 def test_the_seed_draws_everything(tmp_path: Path) -> None:
     for name, seed in (("a", 1), ("b", 1), ("c", 2)):
         train(images(), tmp_path / name, TINY, seed=seed)
@@ -200,9 +217,16 @@ def _cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
 
-def _flip(path: Path) -> None:
+def _flip_a_weight(path: Path) -> None:
     content = bytearray(path.read_bytes())
-    content[len(content) // 2] ^= 255
+    kept = torch.load(path, weights_only=True)["network"]["conv_in.weight"].numpy().tobytes()
+    content[content.index(kept) + 5] ^= 1
+    path.write_bytes(content)
+
+
+def _flip_a_name(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[content.index(b"conv_in.weight")] ^= 1
     path.write_bytes(content)
 
 
@@ -210,7 +234,8 @@ def _flip(path: Path) -> None:
     ("spoil", "match"),
     [
         (_cut, "checkpoint.pt is no whole checkpoint .*remove it to begin again"),
-        (_flip, "checkpoint.pt is no whole checkpoint"),
+        (_flip_a_weight, r"no whole checkpoint \(.*/data/\d+ is damaged\)"),
+        (_flip_a_name, r"no whole checkpoint \(.*/data.pkl is damaged\)"),
         (lambda path: path.write_bytes(b""), "no whole checkpoint"),
         (lambda path: path.write_text("hello"), "no whole checkpoint"),
         (lambda path: torch.save({"model": 1}, path), "no checkpoint of `paperworks diffusion"),

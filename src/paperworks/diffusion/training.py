@@ -16,6 +16,7 @@ import hashlib
 import os
 import pickle
 import time
+import zipfile
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,7 +35,7 @@ from paperworks.diffusion.trained import TrainedModel, folder_of
 CHECKPOINT = "checkpoint.pt"
 _FORMAT = "paperworks diffusion checkpoint, version 1"
 _REPORT = 25  # steps between two reports, and looks for NaN
-_GROUPS = 8  # channels that are normalised together, at most
+_UNIT = 8  # channels come in multiples of it
 
 Progress = Callable[[int, int, float], None]
 
@@ -71,8 +72,8 @@ class Recipe:
     ema: float = 0.999
 
     def __post_init__(self) -> None:
-        if not self.channels or any(c < _GROUPS or c % _GROUPS for c in self.channels):
-            raise ValueError(f"channels must be multiples of {_GROUPS}, got {self.channels}")
+        if not self.channels or any(c < _UNIT or c % _UNIT for c in self.channels):
+            raise ValueError(f"channels must be multiples of {_UNIT}, got {self.channels}")
         for name in ("layers", "steps", "batch"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be at least 1, got {getattr(self, name)}")
@@ -307,8 +308,9 @@ def build_network(shape: Sequence[int], channels: Sequence[int], layers: int) ->
         block_out_channels=tuple(channels),
         down_block_types=("DownBlock2D",) * levels,
         up_block_types=("UpBlock2D",) * levels,
-        norm_num_groups=_GROUPS,
-        attention_head_dim=_GROUPS,
+        # Of two channels or more: normalised alone, a channel would forget the time added to it.
+        norm_num_groups=min(8, min(channels) // 2),
+        attention_head_dim=_UNIT,
     )
 
 
@@ -382,9 +384,13 @@ class _Run:
         """Go back to where a checkpoint was written; see :func:`train` for what is refused."""
         way_out = "remove it to begin again, or choose another folder"
         try:
-            kept = torch.load(path, map_location="cpu", weights_only=True)
-        except (RuntimeError, OSError, EOFError, ValueError, pickle.UnpicklingError) as error:
+            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
+                damaged = archive.testzip()
+            kept = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
+        except (zipfile.BadZipFile, RuntimeError, OSError, pickle.UnpicklingError) as error:
             raise ValueError(f"{path} is no whole checkpoint ({error}): {way_out}") from error
+        if damaged:
+            raise ValueError(f"{path} is no whole checkpoint ({damaged} is damaged): {way_out}")
         if not isinstance(kept, dict) or kept.get("format") != _FORMAT:
             raise ValueError(f"{path} is no checkpoint of `paperworks diffusion train`: {way_out}")
         theirs = kept["settings"]
