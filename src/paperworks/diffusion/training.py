@@ -87,8 +87,8 @@ class Recipe:
 
 RECIPES = {
     "digits": Recipe((16, 32), steps=4000, batch=64, lr=2e-3, ema=0.998),
-    "mnist": Recipe((16, 32, 64), steps=4000, batch=64, lr=1e-3, ema=0.998),
-    "fashion-mnist": Recipe((16, 32, 64), steps=4000, batch=64, lr=1e-3, ema=0.998),
+    "mnist": Recipe((16, 32, 64), steps=4000, batch=32, lr=1e-3, ema=0.998),
+    "fashion-mnist": Recipe((16, 32, 64), steps=4000, batch=32, lr=1e-3, ema=0.998),
     "cifar10": Recipe((64, 128, 128), layers=2, steps=50_000, lr=3e-4, ema=0.9995),
 }
 """By data set; small ones, for minutes on a CPU, but for CIFAR-10, which wants a GPU."""
