@@ -1,9 +1,9 @@
 """Training a small U-Net: ours beside the plain loop of diffusers' own example.
 
-The peer is the loop of diffusers' unconditional example, of a DataLoader,
-``DDPMScheduler.add_noise``, ``torch.optim.AdamW``, the clipped gradient and diffusers' ``EMAModel``.
-Both build the same ``UNet2DModel`` and go as many steps with batches of one size; ours also writes
-its checkpoint and the model at the end.
+The peer is the loop of diffusers' unconditional example: a DataLoader, ``DDPMScheduler.add_noise``,
+``torch.optim.AdamW``, the clipped gradient and diffusers' ``EMAModel``. Both build the same
+``UNet2DModel`` and go as many steps with batches of one size; ours also writes its checkpoint and
+the model at the end.
 """
 
 from __future__ import annotations
