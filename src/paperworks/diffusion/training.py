@@ -227,7 +227,8 @@ def train(
             if progress is not None:
                 progress(run.step, steps, loss)
         seconds = time.perf_counter() - begun
-        run.save(path)
+        if run.step > first:
+            run.save(path)
         model = run.model(data)
         model.save(folder)
     rate = (run.step - first) * recipe.batch / seconds if run.step > first else 0.0
