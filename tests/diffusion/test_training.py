@@ -77,8 +77,9 @@ train(images(), sys.argv[1], Recipe((8, 8), steps=2000, batch=4, warmup=3), save
 """
 
 
+@pytest.mark.slow
 def test_killed_at_any_time_it_goes_on_in_the_same_bits(tmp_path: Path) -> None:
-    """The killed process writes a checkpoint after each step, so it is killed in the midst of one
+    """The killed process writes one checkpoint after another, so it is killed in the midst of one
     as likely as not.
     """
     source = Path(__file__).read_text()
@@ -172,6 +173,7 @@ def test_one_step_against_torch_alone(tmp_path: Path) -> None:
     assert seen > 0.7 * sum(p.numel() for p in clear)
 
 
+@pytest.mark.slow
 def test_it_learns_the_score_of_a_gaussian(tmp_path: Path) -> None:
     """Images whose pixels are one Gaussian: the best prediction of the noise is known."""
     std = 0.2
@@ -310,8 +312,8 @@ def test_a_loss_that_is_not_finite_is_named(
 ) -> None:
     train(images(), tmp_path, TINY)
     before = (tmp_path / "checkpoint.pt").read_bytes()
-    monkeypatch.setattr(training._Run, "advance", lambda self, _: _count(self))
-    with pytest.raises(RuntimeError, match="the loss is nan at step 25: try a smaller lr"):
+    monkeypatch.setattr(training._Run, "_step", lambda self, _: _count(self))
+    with pytest.raises(RuntimeError, match="the loss is nan at step 31: try a smaller lr"):
         train(images(), tmp_path, replace(TINY, steps=100))
     assert (tmp_path / "checkpoint.pt").read_bytes() == before
 

@@ -13,11 +13,13 @@ as many threads, in the same bits as one that was not.
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import pickle
 import time
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -34,7 +36,7 @@ from paperworks.diffusion.trained import TrainedModel, folder_of
 
 CHECKPOINT = "checkpoint.pt"
 _FORMAT = "paperworks diffusion checkpoint, version 1"
-_REPORT = 25  # steps between two reports, and looks for NaN
+_REPORT = 25  # steps between two reports, looks for NaN, and looks at the clock
 _UNIT = 8  # channels come in multiples of it
 
 Progress = Callable[[int, int, float], None]
@@ -146,7 +148,7 @@ def train(
     device : str or torch.device
         "auto" takes a GPU where there is one.
     save_every : float
-        Seconds between two checkpoints.
+        Seconds between two checkpoints, which come after whole reports.
     progress : callable, optional
         ``progress(step, steps, loss)`` every 25 steps, with the mean loss since the last report.
 
@@ -186,53 +188,42 @@ def train(
         "images": hashlib.sha256(images.contiguous().numpy(force=True).data).hexdigest(),
     }  # fmt: skip
     steps = settings.pop("steps")
-    run = _Run(settings, choose_device(device))
-    folder = Path(folder)
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise RuntimeError(f"another process trains in {folder}: wait for it, or end it") from error
-    with lock:
-        path = folder / CHECKPOINT
-        if path.is_file():
-            run.restore(path)
+    run, folder = _Run(settings, choose_device(device)), Path(folder)
+    with _alone_in(folder):
+        if (folder / CHECKPOINT).is_file():
+            run.restore(folder / CHECKPOINT)
         if run.step > steps:
             raise ValueError(
                 f"the training in {folder} has gone {run.step} steps, asked for {steps}: ask for "
                 "more, or choose another folder"
             )
         begun, first, loss = time.perf_counter(), run.step, float("nan")
-        images = images.to(run.device)
-        saved, since, total = begun, 0, torch.zeros((), device=run.device)
+        saved, images = begun, images.to(run.device)
         while run.step < steps:
-            total += run.advance(images)
-            since += 1
-            now = time.perf_counter()
-            due = now - saved >= save_every
-            if not (due or run.step % _REPORT == 0 or run.step == steps):
-                continue
-            loss, since = float(total) / since, 0
-            total.zero_()
-            if not loss < float("inf"):
-                raise RuntimeError(
-                    f"the loss is {loss} at step {run.step}: try a smaller lr than {recipe.lr} in "
-                    "another folder"
-                )
-            if due and run.step < steps:
-                run.save(path)
+            loss = run.advance(images, min(steps, run.step + _REPORT))
+            if time.perf_counter() - saved >= save_every and run.step < steps:
+                run.save(folder / CHECKPOINT)
                 run.model(data).save(folder)
                 saved = time.perf_counter()
             if progress is not None:
                 progress(run.step, steps, loss)
         seconds = time.perf_counter() - begun
         if run.step > first:
-            run.save(path)
+            run.save(folder / CHECKPOINT)
         model = run.model(data)
         model.save(folder)
     rate = (run.step - first) * recipe.batch / seconds if run.step > first else 0.0
     return Training(model, run.step, loss, seconds, rate)
+
+
+@contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RuntimeError(f"another process trains in {folder}: wait for it, or end it") from error
 
 
 def trained(
@@ -337,8 +328,21 @@ class _Run:
             for part in (self.schedule.alpha, self.schedule.sigma)
         )
 
-    def advance(self, images: Tensor) -> Tensor:
-        """One step; the loss before it."""
+    def advance(self, images: Tensor, until: int) -> float:
+        """Go to a step; the mean loss on the way. RuntimeError if that is not finite."""
+        first, total = self.step, torch.zeros((), device=self.device)
+        while self.step < until:
+            total += self._step(images)
+        loss = float(total) / (until - first)
+        if not math.isfinite(loss):
+            raise RuntimeError(
+                f"the loss is {loss} at step {self.step}: try a smaller lr than "
+                f"{self.settings['lr']} in another folder"
+            )
+        return loss
+
+    def _step(self, images: Tensor) -> Tensor:
+        """One step of the optimiser; the loss before it."""
         batch = self.settings["batch"]
         rows = torch.randint(len(images), (batch,), generator=self.generator).to(self.device)
         t = torch.randint(len(self.alpha), (batch,), generator=self.generator).to(self.device)
