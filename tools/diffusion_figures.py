@@ -71,7 +71,7 @@ if __name__ == "__main__":
         model = trained(name)
         images = model.sample(64, torch.Generator().manual_seed(0))
         save_grid(images, DOCS / "guides" / f"diffusion-{name}.png", columns=16)
-        if name == "mnist":
+        if name == "digits":
             target = DOCS / "papers" / "deis-samples.png"
             samples_figure(model).savefig(target, dpi=120, transparent=True)
         print(quality(name, model), flush=True)
