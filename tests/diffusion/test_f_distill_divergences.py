@@ -82,9 +82,7 @@ def test_the_weights_are_those_of_the_paper(name: str) -> None:
     ],
 )
 @given(log_ratio=st.floats(-30, 30))
-def test_the_mirror_image_swaps_the_distributions(
-    name: str, mirror: str, log_ratio: float
-) -> None:
+def test_the_mirror_image_swaps_the_distributions(name: str, mirror: str, log_ratio: float) -> None:
     """D_f(p || q) = D_g(q || p) with g(r) = r f(1 / r), whose weight is r h(1 / r)."""
     at = torch.tensor([log_ratio], dtype=torch.float64)
     expected = at + DIVERGENCES[name].log_weight(-at)
@@ -103,9 +101,7 @@ def test_no_log_weight_overflows(name: str, dtype: torch.dtype) -> None:
 def test_ones_own_f_has_the_weights_of_the_table(row: Divergence) -> None:
     log_ratio = torch.linspace(-8, 8, 33)
     own = divergence_named(row.f)
-    torch.testing.assert_close(
-        own.weight(log_ratio), row.weight(log_ratio), rtol=1e-4, atol=1e-7
-    )
+    torch.testing.assert_close(own.weight(log_ratio), row.weight(log_ratio), rtol=1e-4, atol=1e-7)
     assert own.log_weight(log_ratio).dtype == torch.float32
 
 
@@ -142,7 +138,7 @@ def test_it_is_a_divergence(row: Divergence) -> None:
 
 
 def test_bad_input() -> None:
-    with pytest.raises(ValueError, match="one of reverse-kl, .*got 'kl'"):
+    with pytest.raises(ValueError, match=r"one of reverse-kl, .*got 'kl'"):
         divergence_named("kl")
     with pytest.raises(ValueError, match="alpha must be finite, got nan"):
         alpha_divergence(math.nan)

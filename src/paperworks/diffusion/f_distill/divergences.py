@@ -171,7 +171,7 @@ def divergence_of(f: Function, name: str = "custom") -> Divergence:
             where = int(bad.flatten().nonzero()[0])
             raise ValueError(
                 f"f of {name!r} must be strictly convex, but its second derivative at "
-                f"r = {float(ratio.flatten()[where]):.4g} is {float(second.flatten()[where]):.4g}"
+                f"r = {near.flatten()[where].exp():.4g} is {second.flatten()[where]:.4g}"
             )
         return (2 * near + second.log()).to(log_ratio)
 

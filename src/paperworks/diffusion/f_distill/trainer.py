@@ -172,6 +172,8 @@ class FDistillTrainer:
             raise ValueError(
                 f"batch and critic_updates must be at least 1, got {batch} and {critic_updates}"
             )
+        if regression_weight < 0:
+            raise ValueError(f"regression_weight must be >= 0, got {regression_weight}")
         if regression is not None and regression[0].shape != regression[1].shape:
             raise ValueError(
                 "regression must be noise and samples of one shape, got "
