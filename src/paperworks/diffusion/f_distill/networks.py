@@ -153,29 +153,33 @@ class NoisyMixture:
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The prediction, of the shape and dtype of ``x``."""
         alpha, sigma, _ = _factors(self.schedule, t, x.double())
-        with torch.enable_grad():
-            points = x.detach().double().requires_grad_()
-            density = self.log_density(points, t)
-            (score,) = torch.autograd.grad(density.sum(), points)
-        found = convert(score, points, alpha, sigma, source="score", target=self.prediction)
-        return found.detach().to(x)
+        terms, pull = self._terms(x, alpha, sigma)
+        score = -torch.einsum("bk,bkd->bd", terms.softmax(1), pull)
+        found = convert(score, x.double(), alpha, sigma, source="score", target=self.prediction)
+        return found.to(x)
 
     def log_density(self, x: Tensor, t: Tensor | float) -> Tensor:
         """(batch,) float64 log densities of noisy samples."""
-        mixture = self.mixture
         alpha, sigma, _ = _factors(self.schedule, t, x.double())
+        return torch.logsumexp(self._terms(x, alpha, sigma)[0], 1)
+
+    def _terms(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
+        """Log weighted densities (batch, k), and inverse covariances on distances (batch, k, d)."""
+        mixture = self.mixture
         away = x.double()[:, None] - alpha[..., None] * mixture.means
         if mixture._axes is not None:
             away = torch.einsum("bkd,kde->bke", away, mixture._axes)
         spread = alpha[..., None] ** 2 * mixture._variances.clamp(min=0) + sigma[..., None] ** 2
-        sizes = away.square() / spread + (2 * torch.pi * spread).log()
-        return torch.logsumexp(mixture.weights.log() - 0.5 * sizes.sum(2), 1)
+        pull = away / spread
+        sizes = (away * pull + (2 * torch.pi * spread).log()).sum(2)
+        if mixture._axes is not None:
+            pull = torch.einsum("bke,kde->bkd", pull, mixture._axes)
+        return mixture.weights.log() - 0.5 * sizes, pull
 
 
 def _factors(schedule: Schedule, t: Tensor | float, like: Tensor) -> tuple[Tensor, ...]:
     """alpha, sigma and the log signal-to-noise ratio, (batch or 1, 1) each."""
     times = np.atleast_1d(t.detach().cpu().numpy() if isinstance(t, Tensor) else t)
-    return tuple(
-        torch.from_numpy(each(times)).to(like)[:, None]
-        for each in (schedule.alpha, schedule.sigma, schedule.log_snr)
-    )
+    alpha, log_snr = schedule.alpha(times), schedule.log_snr(times)
+    sigma = alpha * np.exp(-0.5 * log_snr)
+    return tuple(torch.from_numpy(each).to(like)[:, None] for each in (alpha, sigma, log_snr))

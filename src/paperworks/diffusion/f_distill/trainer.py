@@ -208,11 +208,10 @@ class FDistillTrainer:
         )
         critics = [p for each in self.matching.critics.values() for p in each.parameters()]
         rate = lr if critic_lr is None else critic_lr
-        self.optimizers = {"optimizer": torch.optim.AdamW(own, lr, weight_decay=weight_decay)}
+        settings = {"weight_decay": weight_decay, "fused": True}
+        self.optimizers = {"optimizer": torch.optim.AdamW(own, lr, **settings)}
         if critics:
-            self.optimizers["critic optimizer"] = torch.optim.AdamW(
-                critics, rate, weight_decay=weight_decay
-            )
+            self.optimizers["critic optimizer"] = torch.optim.AdamW(critics, rate, **settings)
         self.steps = 0
         """Updates of the generator so far."""
 
