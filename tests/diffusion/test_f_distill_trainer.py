@@ -161,8 +161,16 @@ def test_a_kill_while_it_saves_leaves_the_old_state(
     assert fresh.steps == 1
 
 
-def test_a_state_of_another_divergence_is_refused(tmp_path: Path) -> None:
+def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
     small().save(tmp_path / "state.pt")
+    with pytest.raises(ValueError, match="of other networks"):
+        small(generator=points(width=8)).load(tmp_path / "state.pt")
+    small(discriminator=None, divergence="reverse-kl", gan_weight=0.0).save(tmp_path / "fewer.pt")
+    with pytest.raises(ValueError, match="of other networks: 'discriminator'"):
+        small(divergence="reverse-kl").load(tmp_path / "fewer.pt")
+    (tmp_path / "cut.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
+    with pytest.raises(ValueError, match=r"cut\.pt is no whole checkpoint"):
+        small().train(1, RING.sample, checkpoint=tmp_path / "cut.pt")
     with pytest.raises(ValueError, match="a training with js, this one is with forward-kl"):
         small(divergence="forward-kl").load(tmp_path / "state.pt")
 
@@ -279,6 +287,14 @@ def test_bad_settings() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             small(**changes)
+    frozen = points().requires_grad_(False)
+    for name, words in (
+        ("generator", "the generator has no parameters that ask for a gradient"),
+        ("fake_score", "the fake score has no parameters .* or pass a function"),
+        ("discriminator", "the discriminator has no parameters"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            small(**{name: frozen})
     with pytest.raises(ValueError, match="trained on data"):
         small().train(1)
     with pytest.raises(ValueError, match=r"must be \(2,\), got \(3,\)"):

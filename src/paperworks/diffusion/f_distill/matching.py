@@ -19,6 +19,7 @@ from paperworks.diffusion.predictions import Prediction, noise_and_data, of_nois
 
 Network = Callable[[Tensor, Tensor], Any]
 """``network(x, t)``, x (batch, ...) and t (batch,)."""
+FROZEN = "has no parameters that ask for a gradient: call requires_grad_(True) on it"
 
 
 class Matching:
@@ -54,12 +55,17 @@ class Matching:
         self.networks = {"teacher": teacher, "fake score": fake_score}
         if discriminator is not None:
             self.networks["discriminator"] = discriminator
-        self.critics: dict[str, nn.Module] = {
-            name: each
-            for name, each in self.networks.items()
-            if name != "teacher" and isinstance(each, nn.Module) and trainable(each)
-        }
+        self.critics: dict[str, nn.Module] = {}
         """The networks that are trained along with the generator."""
+        for name, each in self.networks.items():
+            if (
+                name != "teacher"
+                and isinstance(each, nn.Module)
+                and next(each.parameters(), None) is not None
+            ):
+                if not trainable(each):
+                    raise ValueError(f"the {name} {FROZEN}; or pass a function if it is exact")
+                self.critics[name] = each
         self.noising, self.weighting = noising, weighting
         self.prediction, self.scale = prediction, scale
         self.gan_weight, self.r1_weight = gan_weight, r1_weight

@@ -24,7 +24,9 @@ What departs
 from __future__ import annotations
 
 import os
+import pickle
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -34,7 +36,7 @@ from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from paperworks.diffusion.f_distill.divergences import Divergence
-from paperworks.diffusion.f_distill.matching import Matching, Network
+from paperworks.diffusion.f_distill.matching import FROZEN, Matching, Network, trainable
 from paperworks.diffusion.f_distill.noising import Noising
 from paperworks.diffusion.f_distill.student import OneStep
 from paperworks.diffusion.f_distill.weighting import Weighting
@@ -111,14 +113,18 @@ class FDistillTrainer:
     ------
     ValueError
         For an unknown name or a setting outside its range; for a divergence or a GAN term that
-        needs a discriminator, without one; in training for a network that returns values that are
-        not finite, named with the step.
+        needs a discriminator, without one; for networks to be trained whose parameters ask for no
+        gradient; in training for a network that returns values that are not finite, named with
+        the step.
 
     Notes
     -----
     A step takes one evaluation and one gradient of the generator, and one evaluation each of
     teacher, fake score and discriminator; and ``critic_updates`` times an evaluation of the
     generator and an update of fake score and discriminator.
+
+    Networks are left in the mode they are in. All randomness is ``rng``'s, but for dropout: that is
+    torch's own, and then a training that was cut off does not go on to the same bits.
 
     Examples
     --------
@@ -179,6 +185,8 @@ class FDistillTrainer:
                 "regression must be noise and samples of one shape, got "
                 f"{tuple(regression[0].shape)} and {tuple(regression[1].shape)}"
             )
+        if not trainable(generator):
+            raise ValueError(f"the generator {FROZEN}")
         own = list(generator.parameters())
         for name, each in (("teacher", teacher), ("fake score", fake_score)):
             if isinstance(each, nn.Module) and {*map(id, own)} & {*map(id, each.parameters())}:
@@ -208,10 +216,10 @@ class FDistillTrainer:
         )
         critics = [p for each in self.matching.critics.values() for p in each.parameters()]
         rate = lr if critic_lr is None else critic_lr
-        settings = {"weight_decay": weight_decay, "fused": True}
-        self.optimizers = {"optimizer": torch.optim.AdamW(own, lr, **settings)}
+        adamw = partial(torch.optim.AdamW, weight_decay=weight_decay, fused=True)
+        self.optimizers = {"optimizer": adamw(own, lr)}
         if critics:
-            self.optimizers["critic optimizer"] = torch.optim.AdamW(critics, rate, **settings)
+            self.optimizers["critic optimizer"] = adamw(critics, rate)
         self.steps = 0
         """Updates of the generator so far."""
 
@@ -293,6 +301,7 @@ class FDistillTrainer:
     def save(self, path: str | Path) -> None:
         """Write all that training needs to go on; a file is there whole or not at all."""
         path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         with part.open("wb") as file:
             torch.save(self._state(), file)
@@ -306,16 +315,22 @@ class FDistillTrainer:
         Raises
         ------
         ValueError
-            If it was written under another divergence.
+            If it is damaged, or was written under another divergence or by other networks.
         """
-        state = torch.load(path, map_location=self.like.device, weights_only=True)
+        try:
+            state = torch.load(path, map_location=self.like.device, weights_only=True)
+        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
+            raise ValueError(f"{path} is no whole checkpoint ({error}): remove it") from error
         name = self.weighting.divergence.name
         if state["divergence"] != name:
             raise ValueError(
                 f"{path} is of a training with {state['divergence']}, this one is with {name}"
             )
-        for key, each in self._parts().items():
-            each.load_state_dict(state[key])
+        try:
+            for key, each in self._parts().items():
+                each.load_state_dict(state[key])
+        except (RuntimeError, KeyError) as error:
+            raise ValueError(f"{path} is of a training of other networks: {error}") from error
         self.rng.set_state(state["rng"].cpu())
         self.weighting.log_means = state["log_means"]
         self.steps = state["steps"]
