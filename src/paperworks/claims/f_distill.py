@@ -94,13 +94,14 @@ def point_trainer(data: str, divergence: str, seed: int) -> FDistillTrainer:
         student, fake = Skewed(schedule, seed), PointNetwork(schedule, 2)
         judge = PointNetwork(schedule, 2, 1)
     return FDistillTrainer(
-        NoisyMixture(build(data), schedule),
+        NoisyMixture(build(data), schedule, "v_prediction"),
         student,
         fake,
         judge,
         schedule,
         shape=(2,),
         divergence=divergence,
+        prediction="v_prediction",
         batch=256,
         lr=1e-3,
         ema=0.98,
