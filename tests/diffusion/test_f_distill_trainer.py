@@ -439,7 +439,7 @@ def test_networks_of_diffusers() -> None:
             down_block_types=("DownBlock2D", "DownBlock2D"),
             up_block_types=("UpBlock2D", "UpBlock2D"),
         )  # fmt: skip
-        head = nn.Sequential(nn.Flatten(), nn.Linear(16 * 4 * 4, 1))
+        head = nn.Sequential(nn.GroupNorm(4, 16), nn.Flatten(), nn.Linear(16 * 4 * 4, 1))
     schedule = DiscreteVP.linear(1000)
     trainer = FDistillTrainer(
         teacher.requires_grad_(False), copy.deepcopy(teacher).requires_grad_(True),

@@ -74,7 +74,9 @@ class FeatureDiscriminator(nn.Module):
             functional_call(network, frozen, (x, t))
         finally:
             handle.remove()
-        return self.head(caught[0])
+        # Attention leaves strides on which a GroupNorm in the head crashes torch 2.13 on a CPU, in
+        # the gradient of its weights alone.
+        return self.head(caught[0].contiguous())
 
 
 class PointNetwork(nn.Module):
