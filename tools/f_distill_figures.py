@@ -1,7 +1,7 @@
 """Draw the figures of docs/papers/f-distill.md: `python tools/f_distill_figures.py [name ...]`.
 
-"weights" takes seconds, "points" and "digits" some minutes each. All are made from the claims' own
-functions, and print the numbers that the page gives.
+"weights" and "ellipses" take seconds, "points" a minute and "digits" several. All are made from the
+claims' own functions, and print the numbers that the page gives.
 """
 
 from __future__ import annotations
@@ -23,9 +23,11 @@ from paperworks.claims.f_distill import (
     STUDENTS,
     build,
     covered,
+    ellipse,
     image_student,
     point_trainer,
     recall,
+    scattered,
     shares,
     weight_variance,
 )
@@ -53,7 +55,7 @@ STYLE = {
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
     ),
 }
-SEEDS, UPDATES = range(5), 1000
+SEEDS, UPDATES, DIGIT_UPDATES = range(3), 200, 120
 
 
 def weights() -> Figure:
@@ -83,54 +85,63 @@ def weights() -> Figure:
     return figure
 
 
+def ellipses() -> Figure:
+    """Where students that can be one Gaussian only end, at little noise."""
+    figure = Figure(figsize=(10, 2.9), layout="constrained")
+    turn = torch.linspace(0, 2 * torch.pi, 200, dtype=torch.float64)
+    circle = torch.stack([turn.cos(), turn.sin()], 1) * (-2 * np.log(0.01)) ** 0.5
+    for axes, seed in zip(figure.subplots(1, 4), range(4), strict=True):
+        points = scattered(seed).sample(800, torch.Generator().manual_seed(0))
+        axes.scatter(*points.T.numpy(), s=1, color=INK, alpha=0.5)
+        for label, divergence in STUDENTS.items():
+            student = ellipse(divergence, seed, 200)
+            edge = student.mean.detach() + circle @ student.root.detach().T
+            axes.plot(*edge.T.numpy(), color=COLORS[divergence], label=label)
+        axes.set(title=f"seed {seed}", aspect="equal", xticks=[], yticks=[])
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    return figure
+
+
 def points() -> Figure:
     """Where the students of points end, what they cover along the way, and how weights vary."""
-    figure = Figure(figsize=(10, 7.4), layout="constrained")
-    top, bottom = figure.subfigures(2, 1, height_ratios=(2, 1))
-    panels = top.subplots(2, 5, sharex=True, sharey=True)
-    curves = bottom.subplots(1, 3)
-    for row, axes, data in zip(panels, curves, ("ring", "uneven"), strict=False):
-        mixture = build(data)
-        seen = {"teacher": mixture.sample(1500, torch.Generator().manual_seed(0))}
-        for label, divergence in STUDENTS.items():
-            along: list[list[float]] = []
-            varied: list[list[float]] = []
-            for seed in SEEDS:
-                trainer = point_trainer(data, divergence, seed)
-                rng = torch.Generator()
-                if seed == 0 and "start" not in seen:
-                    seen["start"] = trainer.sample(1500, rng.manual_seed(0))
-                figures: list[dict[str, float]] = []
-                found = []
-                for part in range(0, UPDATES + 1, UPDATES // 20):
-                    while trainer.steps < part:
-                        figures.append(trainer.step(mixture.sample))
-                    made = trainer.sample(4000, rng.manual_seed(seed + 1000))
-                    found.append(covered(mixture, made))
-                along.append(found)
-                varied.append([each["variance"] for each in figures])
-                if seed == 0:
-                    seen[label] = made[:1500]
-                hit = int((shares(mixture, made) > 0.25 * mixture.weights).sum())
-                print(f"{data} {label} seed {seed}: covers {found[-1]:.3f}, {hit} modes")
-            color = COLORS[divergence]
-            x = np.arange(0, UPDATES + 1, UPDATES // 20)
-            axes.plot(x, np.median(along, 0), color=color, label=label)
-            axes.fill_between(x, np.min(along, 0), np.max(along, 0), color=color, alpha=0.15, lw=0)
-            if data == "ring" and label != DMD2:
-                smooth = np.median(varied, 0).reshape(-1, 20).mean(1)
-                curves[2].plot(np.arange(len(smooth)) * 20, smooth, color=color, label=label)
-        axes.set(xlabel="updates of the student", title=data, ylim=(0, 1))
-        for each, (label, made) in zip(row, seen.items(), strict=True):
-            each.scatter(
-                *made.T.numpy(), s=1, color=COLORS.get(STUDENTS.get(label, ""), INK), alpha=0.4
-            )
-            each.set(title=label, aspect="equal", xlim=(-1.5, 1.5), ylim=(-1.5, 1.5))
-            each.set(xticks=[], yticks=[])
-    curves[0].set_ylabel("share of the teacher's mass covered")
+    figure = Figure(figsize=(10, 5.2), layout="constrained")
+    top, bottom = figure.subfigures(2, 1)
+    row, curves = top.subplots(1, 5, sharex=True, sharey=True), bottom.subplots(1, 2)
+    mixture, rng = build("uneven"), torch.Generator()
+    seen = {"teacher": mixture.sample(1500, rng.manual_seed(0))}
+    for label, divergence in STUDENTS.items():
+        along: list[list[float]] = []
+        varied: list[list[float]] = []
+        for seed in SEEDS:
+            trainer = point_trainer("uneven", divergence, seed)
+            if len(seen) == 1:
+                seen["start"] = trainer.sample(1500, rng.manual_seed(0))
+            figures: list[dict[str, float]] = []
+            found = []
+            for part in range(0, UPDATES + 1, UPDATES // 20):
+                while trainer.steps < part:
+                    figures.append(trainer.step(mixture.sample))
+                made = trainer.sample(4000, rng.manual_seed(seed + 1000))
+                found.append(covered(mixture, made))
+            along.append(found)
+            varied.append([each["variance"] for each in figures])
+            seen.setdefault(label, made[:1500])
+            hit = int((shares(mixture, made) > 0.25 * mixture.weights).sum())
+            print(f"uneven {label} seed {seed}: covers {found[-1]:.3f}, {hit} modes", flush=True)
+        color, x = COLORS[divergence], np.arange(0, UPDATES + 1, UPDATES // 20)
+        curves[0].plot(x, np.median(along, 0), color=color, label=label)
+        curves[0].fill_between(x, np.min(along, 0), np.max(along, 0), color=color, alpha=0.15, lw=0)
+        if label != DMD2:
+            smooth = np.median(varied, 0).reshape(20, -1).mean(1)
+            curves[1].plot(x[1:], smooth, color=color, label=label)
+    for axes, (label, made) in zip(row, seen.items(), strict=True):
+        color = COLORS.get(STUDENTS.get(label, ""), INK)
+        axes.scatter(*made.T.numpy(), s=1, color=color, alpha=0.4)
+        axes.set(title=label, aspect="equal", xlim=(-1.6, 1.6), ylim=(-1.6, 1.6))
+        axes.set(xticks=[], yticks=[])
+    curves[0].set(xlabel="updates of the student", title="share of the teacher's mass covered")
     curves[0].legend(fontsize=7)
-    curves[2].set(xlabel="updates of the student", title="variance of the weights, ring")
-    curves[2].legend(fontsize=7)
+    curves[1].set(xlabel="updates of the student", title="variance of the weights", ylim=(0, None))
     return figure
 
 
@@ -146,7 +157,7 @@ def digits() -> Figure:
     noise = torch.randn(len(train), *model.shape, generator=rng.manual_seed(1000))
     made = {"teacher, 35": model.sample(len(train), rng.manual_seed(1000), steps=35)}
     for label, divergence in STUDENTS.items():
-        student = image_student(model, train, divergence, 0, 1000, 2e-4)
+        student = image_student(model, train, divergence, 0, DIGIT_UPDATES, 32)
         with torch.no_grad():
             made[label] = student.one_step(noise).clamp(-1, 1)
     figure = Figure(figsize=(10, 3.2), layout="constrained")
@@ -169,6 +180,7 @@ def _grid(images: Tensor) -> Tensor:
 
 FIGURES: dict[str, tuple[Any, str]] = {
     "weights": (weights, "svg"),
+    "ellipses": (ellipses, "png"),
     "points": (points, "png"),
     "digits": (digits, "png"),
 }
