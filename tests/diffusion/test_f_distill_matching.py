@@ -190,6 +190,7 @@ def test_a_discriminator_that_is_right_costs_nothing() -> None:
     """Its logit is high on data and low on generated samples, as log r is."""
     losses = matching("js", Linear(0.0), Linear(0.0), one_level(LinearVP()))
     losses.networks["discriminator"] = losses.critics["discriminator"] = Linear(9.0)
+    del losses.critics["fake score"]
     x0 = torch.randn(50, 2, generator=rng()).double()
     right, wrong = (
         float(losses.critic_losses(x0 - side, x0 + side)["discriminator"].detach())

@@ -270,6 +270,16 @@ def test_a_teacher_that_returns_nan_is_named_with_the_step() -> None:
         small(teacher=teacher).train(5, RING.sample)
 
 
+@pytest.mark.parametrize("name", ["teacher", "generator", "fake_score"])
+def test_a_network_of_another_shape_is_named(name: str) -> None:
+    words = name.replace("_", " ")
+    with pytest.raises(
+        ValueError, match=rf"the {words} must return the shape \(32, 2\), got \(32, 1\) at step 1$"
+    ):
+        # Of one column a difference to two would come out without a word.
+        small(**{name: points(1)}).train(1, RING.sample)
+
+
 def test_bad_settings() -> None:
     generator = points()
     for changes, words in (

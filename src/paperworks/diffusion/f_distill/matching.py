@@ -133,14 +133,19 @@ class Matching:
             losses["discriminator"] = self._discriminate(fake, self.noising(real))
         return losses
 
-    def check(self, values: Tensor, name: str) -> None:
-        """Refuse values that are not finite.
+    def check(self, values: Tensor, name: str, shape: tuple[int, ...]) -> None:
+        """Refuse values that are not finite, or whose shape does not begin with ``shape``.
 
         Raises
         ------
         ValueError
             Naming the network and the step.
         """
+        if values.shape[: len(shape)] != shape:
+            raise ValueError(
+                f"the {name} must return the shape {tuple(shape)}, got {tuple(values.shape)} "
+                f"{self.where}"
+            )
         # A sum that is finite has finite terms.
         if not torch.isfinite(values.detach().sum()):
             bad = int((~torch.isfinite(values)).sum())
@@ -168,7 +173,7 @@ class Matching:
 
     def _ask(self, name: str, x: Tensor, t: Tensor) -> Tensor:
         found = evaluate(self.networks[name], x, t)
-        self.check(found, name)
+        self.check(found, name, (len(x),) if name == "discriminator" else x.shape)
         return found
 
 

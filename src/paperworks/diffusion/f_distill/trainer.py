@@ -114,8 +114,8 @@ class FDistillTrainer:
     ValueError
         For an unknown name or a setting outside its range; for a divergence or a GAN term that
         needs a discriminator, without one; for networks to be trained whose parameters ask for no
-        gradient; in training for a network that returns values that are not finite, named with
-        the step.
+        gradient; in training for a network that returns another shape or values that are not
+        finite, named with the step.
 
     Notes
     -----
@@ -380,7 +380,7 @@ class FDistillTrainer:
 
     def _generate(self) -> Tensor:
         x0 = self.student(self.noising.noise((self.batch, *self.shape)))
-        self.matching.check(x0, "generator")
+        self.matching.check(x0, "generator", (self.batch, *self.shape))
         return x0
 
     def _draw(self, data: Data | None) -> Tensor:
