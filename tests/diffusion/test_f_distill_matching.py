@@ -226,7 +226,7 @@ def test_the_critics_losses_at_ignorance() -> None:
         prediction="epsilon", gan_weight=1e-3, r1_weight=0.0, scale="dmd",
     )  # fmt: skip
     assert set(losses.critics) == {"fake score", "discriminator"}
-    x0 = torch.randn(20000, 2, generator=rng()).double()
+    x0 = 3 * torch.randn(20000, 2, generator=rng()).double()
     found = losses.critic_losses(x0, x0)
     assert float(found["discriminator"].detach()) == pytest.approx(2 * np.log(2))
     assert float(found["fake score"].detach()) == pytest.approx(1.0, rel=0.03)
