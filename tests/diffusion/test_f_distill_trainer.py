@@ -118,7 +118,7 @@ def test_the_critics_come_to_the_exact_score_and_ratio() -> None:
         found = trainer.matching.networks["discriminator"](noisy.x, noisy.t)[:, 0]
         fake = trainer.matching.networks["fake score"](noisy.x, noisy.t)
     middle = noisy.level > 0.15  # below, the modes are far apart and the ratio is steep
-    assert np.corrcoef(found[middle], log_ratio[middle])[0, 1] > 0.9
+    assert np.corrcoef(found[middle], log_ratio[middle])[0, 1] > 0.8
     error = (fake - exact(noisy.x, noisy.t)).square().mean()
     assert float(error) < 0.05
 

@@ -2,7 +2,7 @@
 
 The mean of ``r = p / q`` under q is 1 at every noise level; that of an estimate is not. First the
 ratio is divided by its mean over samples of about the same noise, then the weights ``h(r)`` by
-their mean over the batch (section 4 of arXiv:2502.15681), so that neither the scale of f nor an
+their mean over the batch (arXiv:2502.15681), so that neither the scale of f nor an
 offset of the discriminator changes the size of a step. The figures of the defaults are from FastGen
 (NVlabs), the library of the authors' group: ratios are clipped to 0.1 to 20, and ten bins of noise
 level each remember their mean.
