@@ -29,6 +29,7 @@ class OneStep(nn.Module):
 
     Examples
     --------
+    >>> import torch
     >>> from paperworks.diffusion.f_distill import PointNetwork
     >>> from paperworks.diffusion.schedules import LinearVP
     >>> student = OneStep(PointNetwork(LinearVP(), 2), LinearVP())
@@ -87,6 +88,7 @@ def teacher_pairs(
 
     Examples
     --------
+    >>> import torch
     >>> from paperworks.diffusion.mixtures import GaussianMixture
     >>> from paperworks.diffusion.schedules import LinearVP
     >>> mixture, schedule = GaussianMixture.ring(8), LinearVP()
