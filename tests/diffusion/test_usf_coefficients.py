@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from math import factorial
@@ -66,7 +67,7 @@ def moved(
         edges = [lam[start], *cuts[(cuts > lam[start]) & (cuts < lam[end])], lam[end]]
         return sum(
             quad(lambda at: measure(at) * function(at), a, b, epsabs=1e-12, epsrel=1e-12)[0]
-            for a, b in zip(edges[:-1], edges[1:], strict=True)
+            for a, b in itertools.pairwise(edges)
         )
 
     corrected = len(values) > end

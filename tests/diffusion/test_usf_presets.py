@@ -47,9 +47,7 @@ def noise() -> Tensor:
 
 def ours(decisions: Decisions, schedule: Schedule = SCHEDULE) -> Tensor:
     model = MIXTURE.model(schedule)
-    return sample(
-        model, schedule, noise(), solver=USFSolver(decisions), times=decisions.times
-    ).x
+    return sample(model, schedule, noise(), solver=USFSolver(decisions), times=decisions.times).x
 
 
 @pytest.fixture

@@ -106,9 +106,7 @@ def test_a_run_may_begin_in_the_middle(told: bool) -> None:
     model, x = MIXTURE.model(SCHEDULE), noise()
     for t in scheduler.timesteps[2:]:
         x = scheduler.step(model(x, t), t, x).prev_sample
-    expected = sample(
-        model, SCHEDULE, noise(), solver=USFSolver(UNIPC), times=UNIPC.times[2:]
-    ).x
+    expected = sample(model, SCHEDULE, noise(), solver=USFSolver(UNIPC), times=UNIPC.times[2:]).x
     torch.testing.assert_close(x, expected, rtol=0, atol=1e-12)
     assert scheduler.step_index == 6
 
@@ -176,5 +174,5 @@ def test_bad_requests(call: Any, match: str) -> None:
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="none.json"):
+    with pytest.raises(FileNotFoundError, match=r"none\.json"):
         USFScheduler(tmp_path / "none.json")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from pathlib import Path
@@ -120,7 +121,7 @@ def test_progress_is_told() -> None:
     )  # fmt: skip
     assert [(done, budget) for done, budget, _ in told] == [(i + 1, 40) for i in range(40)]
     assert told[-1][2] == found.score
-    assert all(a[2] >= b[2] for a, b in zip(told[:-1], told[1:], strict=True))
+    assert all(a[2] >= b[2] for a, b in itertools.pairwise(told))
 
 
 def test_a_budget_below_the_schedules_to_begin_with() -> None:

@@ -66,9 +66,7 @@ def slope(make: Any, counts: tuple[int, int] = (40, 80)) -> float:
     for count in counts:
         decisions = make(log_rho(schedule, count))
         solver = USFSolver(decisions)
-        found = sample(
-            gaussian.model(schedule), schedule, x, solver=solver, times=decisions.times
-        )
+        found = sample(gaussian.model(schedule), schedule, x, solver=solver, times=decisions.times)
         errors.append(float((found.x - exact).abs().mean()))
     return float(np.log(errors[0] / errors[1]) / np.log(counts[1] / counts[0]))
 
@@ -131,7 +129,9 @@ def test_less_precision_is_near(dtype: torch.dtype) -> None:
     found = run(decisions, noise().to(dtype))
     assert found.dtype == dtype
     atol = 1e-3 if dtype == torch.float32 else 0.1
-    torch.testing.assert_close(found.double(), run(decisions, noise().to(dtype).double()), rtol=0, atol=atol)
+    torch.testing.assert_close(
+        found.double(), run(decisions, noise().to(dtype).double()), rtol=0, atol=atol
+    )
 
 
 def test_a_course_may_begin_later() -> None:
@@ -174,5 +174,5 @@ def test_times_that_are_not_the_decisions(times: Any, match: str) -> None:
 
 def test_times_outside_the_schedule() -> None:
     decisions = Decisions((999, 500, 0), (Step(), Step()))
-    with pytest.raises(ValueError, match="time 999.0 of step 0 is outside 0.001 to 1.0"):
+    with pytest.raises(ValueError, match=r"time 999.0 of step 0 is outside 0.001 to 1.0"):
         sample(MODEL, SCHEDULE, noise(), solver=USFSolver(decisions), times=decisions.times)

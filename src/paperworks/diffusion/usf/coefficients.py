@@ -82,7 +82,7 @@ def moves(schedule: Schedule, times: ArrayLike, steps: Sequence[Step]) -> Floats
     asked, known = np.zeros((2, count + 1, count))
 
     def reached(index: int, step: Step, *, corrected: bool) -> Floats:
-        """y at the end of a step, by its predictor or its corrector."""
+        """Y at the end of a step, by its predictor or its corrector."""
         start = index - step.start
         weights = _weights(grid, index, step, corrected=corrected)
         if step.prediction == "noise":

@@ -13,19 +13,15 @@ search comes to the candidate that it was at.
 from __future__ import annotations
 
 import hashlib
-import json
-import math
-import os
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
-from joblib import Parallel, delayed
 
 from paperworks.diffusion.schedules import Schedule
+from paperworks.diffusion.usf.book import Book, Scored
 from paperworks.diffusion.usf.coefficients import function_key
 from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.predictor import RankPredictor
@@ -41,8 +37,6 @@ CHILDREN = 20
 """Candidates that the predictor chooses from, for each that is evaluated."""
 BARREN = 20
 """Rounds without a sampler that is new, after which there are none."""
-
-Scored = tuple[Decisions, float]
 
 
 @dataclass(frozen=True)
@@ -160,7 +154,7 @@ def search_schedule(
             raise ValueError(
                 f"the search is for {steps} steps, but initial has a schedule of {len(decisions)}"
             )
-    book = _Book(objective, schedule, budget, jobs, folder, progress)
+    book = Book(objective, schedule, budget, jobs, folder, progress)
     book.open(
         {
             "schedule": _digest(schedule),
@@ -227,7 +221,7 @@ class _Breeder:
         return self.space.mutate(parent, self.rng)
 
 
-def _new(book: _Book, draw: Callable[[], Decisions | None], count: int) -> list[Decisions]:
+def _new(book: Book, draw: Callable[[], Decisions | None], count: int) -> list[Decisions]:
     """So many samplers that were not evaluated yet, or as many as come up."""
     found: dict[str, Decisions] = {}
     for _ in range(CHILDREN * max(count, 0)):
@@ -237,96 +231,6 @@ def _new(book: _Book, draw: Callable[[], Decisions | None], count: int) -> list[
         if key not in book.scores:
             found.setdefault(key, drawn)
     return list(found.values())
-
-
-class _Book:
-    """The scores of a search, in memory and on disk."""
-
-    def __init__(
-        self,
-        objective: Callable[[Decisions], float],
-        schedule: Schedule,
-        budget: int,
-        jobs: int,
-        folder: str | Path | None,
-        progress: Callable[[int, int, Decisions, float], None] | None,
-    ):
-        self.objective, self.schedule, self.budget = objective, schedule, budget
-        self.jobs, self.progress = jobs, progress
-        self.folder = None if folder is None else Path(folder)
-        self.scores: dict[str, float] = {}
-        self.history: list[Scored] = []
-        self._before: dict[str, float] = {}  # by an earlier run
-        self._lines: list[str] = []
-
-    def open(self, settings: Mapping[str, Any]) -> None:
-        """Take over the scores of an earlier run of the same search."""
-        self._settings = json.loads(json.dumps(settings))
-        if self.folder is None:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "search.json"
-        if not path.exists():
-            return
-        data = json.loads(path.read_text(encoding="utf-8"))
-        for name, value in self._settings.items():
-            if data["settings"].get(name) != value:
-                raise ValueError(
-                    f"{path} is of another search: its {name} is {data['settings'].get(name)!r}, "
-                    f"not {value!r}; take another folder"
-                )
-        for each in data["evaluated"]:
-            score = each["score"]
-            self._before[each["key"]] = math.inf if score is None else score
-
-    def evaluate(self, candidates: Sequence[Decisions]) -> None:
-        """Score those that are new, as far as the budget goes."""
-        fresh: dict[str, Decisions] = {}
-        for each in candidates:
-            key = function_key(self.schedule, each)
-            if key not in self.scores and len(self.scores) + len(fresh) < self.budget:
-                fresh.setdefault(key, each)
-        unknown = [each for key, each in fresh.items() if key not in self._before]
-        scores = Parallel(n_jobs=self.jobs, return_as="generator")(
-            delayed(_scored)(self.objective, each) for each in unknown
-        )
-        for key, each in fresh.items():
-            known = key in self._before
-            score = self._before[key] if known else next(scores)
-            better = all(score < other for _, other in self.history)
-            self.scores[key] = score
-            self.history.append((each, score))
-            finite = score if math.isfinite(score) else None
-            self._lines.append(json.dumps({"key": key, "score": finite, **each.to_dict()}))
-            if self.folder is not None and not known:
-                self._save(each if better else None)
-            if self.progress is not None:
-                best, low = min(self.history, key=lambda each: each[1])
-                self.progress(len(self.history), self.budget, best, low)
-
-    def _save(self, best: Decisions | None) -> None:
-        assert self.folder is not None  # noqa: S101 (for the type checker)
-        listed = ",\n".join(self._lines)
-        head = json.dumps(self._settings)
-        _write(self.folder / "search.json", f'{{"settings": {head},\n"evaluated": [\n{listed}\n]}}')
-        if best is not None:
-            _write(self.folder / "found.json", best.to_json())
-
-
-def _scored(objective: Callable[[Decisions], float], decisions: Decisions) -> float:
-    try:
-        score = float(objective(decisions))
-    except Exception as error:
-        error.add_note(f"in the evaluation of the decisions {decisions.to_dict()}")
-        raise
-    return score if math.isfinite(score) else math.inf
-
-
-def _write(path: Path, text: str) -> None:
-    """A file that is there as a whole or not at all."""
-    beside = path.with_suffix(".part")
-    beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
 
 
 def _digest(schedule: Schedule) -> str:
