@@ -19,11 +19,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from paperworks.claims.usf import STRATEGIES, Bed, searches
+from paperworks.claims.usf import OURS, STRATEGIES, Bed, searches
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.timesteps import SPACINGS, spaced
 from paperworks.diffusion.usf.decisions import Decisions
-from paperworks.diffusion.usf.presets import BY_HAND
+from paperworks.diffusion.usf.presets import BY_HAND, by_hand
+from paperworks.diffusion.usf.search import search_schedule
 from paperworks.diffusion.usf.solver import USFSolver
 
 FOLDER = Path(__file__).parent.parent / "docs" / "papers"
@@ -49,7 +50,9 @@ def errors(data: str) -> tuple[dict[str, list[float]], dict[int, Decisions]]:
                 for name, make in BY_HAND.items()
                 if name in SHOWN
             }
-            found = bed.search(objective, steps, BUDGET, seed, "s3").decisions
+            found = search_schedule(
+                objective, bed.schedule, steps, budget=BUDGET, seed=seed
+            ).decisions
             kept.setdefault(steps, found)
             for label, decisions in {"found by S3": found, **chosen}.items():
                 gap = (bed.samples(decisions, x) - exact).abs().mean()
@@ -155,14 +158,18 @@ def search_figure() -> Figure:
     """The best score so far, of three seeds and their geometric mean."""
     figure = Figure(figsize=(10, 3.4), layout="constrained")
     for axes, data in zip(figure.subplots(1, 2), ("ring", "random-16"), strict=True):
-        results = [
-            searches(seed=seed, device="cpu", data=data, evaluations=8, budget=BUDGET, seen=32)
+        curves = [
+            curve
             for seed in SEEDS
-        ]
+            for rival in STRATEGIES
+            if rival != OURS
+            for curve in searches(
+                seed=seed, device="cpu", rival=rival, data=data, evaluations=8, budget=BUDGET,
+                seen=32,
+            ).curves
+        ]  # fmt: skip
         for color, label in zip((RED, *OTHERS), STRATEGIES, strict=False):
-            lines = np.array(
-                [curve.y for result in results for curve in result.curves if curve.label == label]
-            )
+            lines = np.array([curve.y for curve in curves if curve.label == label])
             axes.plot(lines.T, color=color, lw=0.6, alpha=0.5)
             axes.plot(np.exp(np.log(lines).mean(0)), color=color, lw=2, label=label)
         axes.axvline(60, color=INK, lw=0.8, ls=":")
@@ -195,7 +202,7 @@ def main() -> None:
         "trajectories": trajectory_figure(
             [
                 ("DDIM", BY_HAND["DDIM"](spaced(ring.schedule, 5))),
-                ("best by hand", ring.best_by_hand(objective, 5)),
+                ("best by hand", min(by_hand(ring.schedule, 5).values(), key=objective)),
                 ("found by S3", kept["ring"][5]),
             ],
             ring,

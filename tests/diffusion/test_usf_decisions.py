@@ -14,7 +14,7 @@ from paperworks.diffusion.usf.decisions import Decisions, Step
 from paperworks.diffusion.usf.space import Space
 
 TIMES = [999, 600, 200, 0]
-STEPS = [Step(corrector=True), Step(2, "data", scaling="bh2"), Step(3, points=[[1], [2, 1]])]  # type: ignore[arg-type]
+STEPS = [Step(corrector=True), Step(2, "data", scaling="bh2"), Step(3, points=[[1], [2, 1]])]
 
 
 @given(
@@ -28,7 +28,7 @@ def test_json_and_back(seed: int, steps: int, schedule: Any) -> None:
 
 
 def test_the_form_of_the_file(tmp_path: Path) -> None:
-    decisions = Decisions(TIMES, STEPS)  # type: ignore[arg-type]
+    decisions = Decisions(TIMES, STEPS)
     decisions.save(tmp_path / "found.json")
     written = json.loads((tmp_path / "found.json").read_text())
     assert written == {

@@ -25,7 +25,7 @@ variable, over rho for the noise and over 1/rho for the data.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from math import factorial
 from typing import NamedTuple
@@ -48,7 +48,7 @@ EQUAL_CORRECTED = (
 """The weights of Adams and Moulton: the newest first, and last the prediction at the end."""
 
 
-def moves(schedule: Schedule, times: ArrayLike, steps: Sequence[Step]) -> Floats:
+def moves(schedule: Schedule, times: Iterable[float], steps: Sequence[Step]) -> Floats:
     """What each prediction moves ``x / alpha`` by, in every step.
 
     Parameters
@@ -74,7 +74,13 @@ def moves(schedule: Schedule, times: ArrayLike, steps: Sequence[Step]) -> Floats
     >>> moves(EDM(), [3.0, 2.0, 1.0], [Step(), Step(2, estimate="adams-rho")]).tolist()
     [[-1.0, 0.0], [0.5, -1.5]]
     """
-    at = np.asarray(times, np.float64)
+    return _moves(schedule, tuple(map(float, times)), tuple(steps)).copy()
+
+
+@lru_cache(maxsize=1024)
+def _moves(schedule: Schedule, times: tuple[float, ...], steps: tuple[Step, ...]) -> Floats:
+    """Kept: a search needs those of a candidate three times."""
+    at = np.array(times)
     grid = _Grid(schedule, at, schedule.rho(at), 0.5 * schedule.log_snr(at))
     rho, count = grid.rho, len(steps)
     # Rows of coefficients of the noises in y, less y at the first time: where the network is asked,

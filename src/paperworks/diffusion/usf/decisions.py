@@ -67,7 +67,7 @@ class Step:
     prediction: str = "noise"
     estimate: str = "taylor"
     start: int = 0
-    points: tuple[tuple[int, ...], ...] = ()
+    points: Sequence[Sequence[int]] = ()
     scaling: str | float = "none"
     corrector: bool = False
 
@@ -106,7 +106,7 @@ class Step:
                 )
 
     @property
-    def used(self) -> tuple[tuple[int, ...], ...]:
+    def used(self) -> Sequence[Sequence[int]]:
         """The points of every derivative, with the default filled in."""
         if self.points:
             return self.points
@@ -144,8 +144,8 @@ class Decisions:
     True
     """
 
-    times: tuple[float, ...]
-    steps: tuple[Step, ...]
+    times: Sequence[float]
+    steps: Sequence[Step]
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "times", tuple(float(t) for t in self.times))
@@ -183,13 +183,10 @@ class Decisions:
         times = [int(t) if t.is_integer() else t for t in self.times]
         blank = asdict(Step())
         steps = [
-            {key: value for key, value in asdict(step).items() if value != blank[key] or not key}
+            {key: value for key, value in asdict(step).items() if value != blank[key]}
             for step in self.steps
         ]
-        for step in steps:
-            if "points" in step:
-                step["points"] = [list(used) for used in step["points"]]
-        return {"times": times, "steps": steps}
+        return {"times": times, "steps": json.loads(json.dumps(steps))}  # tuples become lists
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Decisions:
@@ -216,7 +213,7 @@ class Decisions:
                 steps.append(Step(**each))
             except (TypeError, ValueError) as error:
                 raise ValueError(f"{where}: {error}") from error
-        return cls(data["times"], tuple(steps))
+        return cls(data["times"], steps)
 
     def to_json(self) -> str:
         """As JSON, a line for every step."""

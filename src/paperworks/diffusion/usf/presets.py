@@ -7,11 +7,9 @@ Orders count predictions, as in diffusers and the paper; DEIS counts the degree,
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
-from numpy.typing import ArrayLike
-
-from paperworks.diffusion.schedules import Schedule
+from paperworks.diffusion.schedules import Floats, Schedule
 from paperworks.diffusion.timesteps import SPACINGS, spaced
 from paperworks.diffusion.usf.decisions import Decisions, Step
 
@@ -19,13 +17,13 @@ FEW = 15
 """Below so many steps diffusers ends DPM-Solver and DEIS with lower orders."""
 
 
-def ddim(times: ArrayLike) -> Decisions:
+def ddim(times: Sequence[float] | Floats) -> Decisions:
     """DDIM: order 1 throughout."""
     return _each(times, lambda order, last: Step())
 
 
 def dpm_solver(
-    times: ArrayLike, order: int = 2, *, plus: bool = True, midpoint: bool = True
+    times: Sequence[float] | Floats, order: int = 2, *, plus: bool = True, midpoint: bool = True
 ) -> Decisions:
     """DPM-Solver++, or DPM-Solver where not ``plus``, multistep of order 1 to 3.
 
@@ -45,12 +43,12 @@ def dpm_solver(
         scaling = {2: "bh2" if midpoint else "none", 3: "3m"}.get(now, "none")
         return Step(now, "data" if plus else "noise", scaling=scaling)
 
-    steps = len(times) - 1  # type: ignore[arg-type]
+    steps = len(times) - 1
     return _each(times, step)
 
 
 def dpm_solver_singlestep(
-    times: ArrayLike, order: int = 2, *, plus: bool = True, midpoint: bool = True
+    times: Sequence[float] | Floats, order: int = 2, *, plus: bool = True, midpoint: bool = True
 ) -> Decisions:
     """DPM-Solver++, or DPM-Solver where not ``plus``, singlestep of order 1 to 3.
 
@@ -59,7 +57,7 @@ def dpm_solver_singlestep(
     :func:`dpm_solver`.
     """
     _check(order, 3)
-    steps = len(times) - 1  # type: ignore[arg-type]
+    steps = len(times) - 1
     full = (steps - 1) // order * order
     orders = [index % order + 1 for index in range(full)]
     orders += range(1, steps - full + 1)
@@ -79,7 +77,7 @@ def dpm_solver_singlestep(
 
 
 def unipc(
-    times: ArrayLike,
+    times: Sequence[float] | Floats,
     order: int = 2,
     *,
     data: bool = True,
@@ -110,7 +108,7 @@ def unipc(
     return _each(times, step)
 
 
-def deis(times: ArrayLike, order: int = 3, *, variable: str = "lambda") -> Decisions:
+def deis(times: Sequence[float] | Floats, order: int = 3, *, variable: str = "lambda") -> Decisions:
     """DEIS of order 1 to 4: tAB-DEIS, rhoAB-DEIS, iPNDM, and the one of diffusers.
 
     Parameters
@@ -125,7 +123,7 @@ def deis(times: ArrayLike, order: int = 3, *, variable: str = "lambda") -> Decis
     _check(order, 4)
     diffusers = variable == "lambda"
     estimate = "taylor" if diffusers else f"adams-{variable}"
-    steps = len(times) - 1  # type: ignore[arg-type]
+    steps = len(times) - 1
 
     def step(now: int, last: int) -> Step:
         ends = min(order, last) if diffusers and steps < FEW else order
@@ -134,7 +132,7 @@ def deis(times: ArrayLike, order: int = 3, *, variable: str = "lambda") -> Decis
     return _each(times, step)
 
 
-BY_HAND: dict[str, Callable[[ArrayLike], Decisions]] = {
+BY_HAND: dict[str, Callable[[Floats], Decisions]] = {
     "DDIM": ddim,
     "DEIS (t, order 3)": lambda times: deis(times, 3, variable="t"),
     "DEIS (t, order 4)": lambda times: deis(times, 4, variable="t"),
@@ -163,11 +161,10 @@ def by_hand(schedule: Schedule, steps: int) -> dict[str, Decisions]:
     }
 
 
-def _each(times: ArrayLike, step: Callable[[int, int], Step]) -> Decisions:
+def _each(times: Sequence[float] | Floats, step: Callable[[int, int], Step]) -> Decisions:
     """``step(now, last)`` of every step, counted from 1 and, from the end, to 1."""
-    along = [float(t) for t in times]  # type: ignore[union-attr]
-    count = len(along) - 1
-    return Decisions(tuple(along), tuple(step(i + 1, count - i) for i in range(count)))
+    count = len(times) - 1
+    return Decisions(list(times), [step(i + 1, count - i) for i in range(count)])
 
 
 def _check(order: int, most: int) -> None:

@@ -26,7 +26,7 @@ from paperworks.diffusion.usf.coefficients import function_key
 from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.predictor import RankPredictor
 from paperworks.diffusion.usf.presets import by_hand
-from paperworks.diffusion.usf.space import Space
+from paperworks.diffusion.usf.space import FEATURES, Space
 
 STRATEGIES = ("s3", "evolution", "random")
 PARENTS = 15
@@ -72,7 +72,7 @@ def search_schedule(
     strategy: str = "s3",
     initial: Iterable[Decisions] | None = None,
     population: int = 60,
-    batch: int = 10,
+    batch: int = 15,
     seed: int = 0,
     jobs: int = 1,
     folder: str | Path | None = None,
@@ -169,7 +169,7 @@ def search_schedule(
     book.evaluate(first)
     rng = np.random.default_rng([seed, 0])
     book.evaluate(_new(book, lambda: space.random(rng), population - len(book.scores)))
-    predictor = RankPredictor(21, torch.Generator().manual_seed(seed))
+    predictor = RankPredictor(FEATURES, torch.Generator().manual_seed(seed))
     turn = barren = 0
     while len(book.scores) < budget and barren < BARREN:
         turn += 1

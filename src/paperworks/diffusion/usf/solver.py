@@ -64,7 +64,7 @@ class USFSolver(Solver):
             )
         rest = self.decisions.steps[-steps:]
         if steps < len(self.decisions):
-            rest = tuple(_within(step, there) for there, step in enumerate(rest, 1))
+            rest = [_within(step, there) for there, step in enumerate(rest, 1)]
         alpha = schedule.alpha(times)
         return LinearCourse(
             times[:-1],

@@ -22,6 +22,8 @@ ORDERS = (0.2, 0.4, 0.3, 0.1)
 """How often order 1 to 4 is drawn."""
 CHOICES = ("order", "prediction", "estimate", "points", "scaling", "corrector")
 SCALED = ("bh1", "bh2", "exp+", "exp-")
+FEATURES = 21
+"""What a predictor sees of a step."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +60,7 @@ class Space:
         for index in range(self.steps):
             for choice in CHOICES:
                 steps[index] = self._redrawn(steps[index], choice, index, rng)
-        return Decisions(self._jitter(self._times(mixed), 0.3, rng), tuple(steps))
+        return Decisions(self._jitter(self._times(mixed), 0.3, rng), steps)
 
     def mutate(self, decisions: Decisions, rng: Generator) -> Decisions:
         """A change here and there, at a rate that is itself drawn; never none."""
@@ -70,14 +72,14 @@ class Space:
                 for index, step in enumerate(decisions.steps)
                 for choice in [CHOICES[rng.integers(len(CHOICES))]]
             ]
-            found = Decisions(times, tuple(steps))
+            found = Decisions(times, steps)
             if found != decisions or self.steps == 1:
                 return found
 
     def cross(self, one: Decisions, two: Decisions, rng: Generator) -> Decisions:
         """The times of one parent, and each step from either."""
         pairs = zip(one.steps, two.steps, strict=True)
-        return Decisions(one.times, tuple(pair[rng.integers(2)] for pair in pairs))
+        return Decisions(one.times, [pair[rng.integers(2)] for pair in pairs])
 
     def features(self, many: Sequence[Decisions]) -> Floats:
         """What a predictor sees of every step, (schedules, steps, 21) float64.
@@ -85,7 +87,7 @@ class Space:
         Where it begins and ends, in log(alpha / sigma) from 0 to 1, and one-hot choices; those that
         do not matter at its order are 0.
         """
-        found = np.zeros((len(many), self.steps, 21))
+        found = np.zeros((len(many), self.steps, FEATURES))
         for row, decisions in zip(found, many, strict=True):
             place = self._place(decisions.times)
             row[:, 0], row[:, 1] = place[:-1], place[1:]
