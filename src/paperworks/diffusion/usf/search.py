@@ -35,7 +35,7 @@ CROSSED = 0.3
 """How often two parents are crossed before the change: the authors' odds."""
 CHILDREN = 20
 """Candidates that the predictor chooses from, for each that is evaluated."""
-BARREN = 20
+BARREN = 5
 """Rounds without a sampler that is new, after which there are none."""
 
 
