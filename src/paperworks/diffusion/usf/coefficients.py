@@ -71,7 +71,7 @@ def moves(schedule: Schedule, times: Iterable[float], steps: Sequence[Step]) -> 
     Examples
     --------
     >>> from paperworks.diffusion.schedules import EDM
-    >>> moves(EDM(), [3.0, 2.0, 1.0], [Step(), Step(2, estimate="adams-rho")]).tolist()
+    >>> moves(EDM(), [3, 2, 1], [Step(), Step(2, estimate="adams-rho")]).round(9).tolist()
     [[-1.0, 0.0], [0.5, -1.5]]
     """
     return _moves(schedule, tuple(map(float, times)), tuple(steps)).copy()
