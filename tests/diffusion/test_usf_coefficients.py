@@ -73,7 +73,8 @@ def moved(
     corrected = len(values) > end
     newest = end - 1
     if step.estimate == "taylor":
-        points = [[newest - p for p in used] for used in step.used]
+        last = [p for p in range(4) if p != step.start][: step.order - 1]
+        points = [[newest - p for p in used] for used in step.points or [last] * len(last)]
         if corrected:
             points = [[*used, end] for used in points] or [[end]]
             if step.order > 1:
@@ -226,6 +227,24 @@ def test_solvers_that_are_one_under_two_names() -> None:
     ]
     for one, two in pairs:
         assert function_key(schedule, one) == function_key(schedule, two)
+
+
+def test_other_times_are_another_sampler() -> None:
+    """Though the steps of DDIM, each as a part of its own length, are the same."""
+    keys = {
+        function_key(LinearVP(), ddim(spaced(LinearVP(), 3, each)))
+        for each in ("uniform", "logrho")
+    }
+    assert len(keys) == 2
+
+
+def test_low_order_estimates_are_another_sampler() -> None:
+    times = spaced(LinearVP(), 3)
+    keys = {
+        function_key(LinearVP(), Decisions(times.tolist(), [Step(), Step(2), step]))
+        for step in (Step(3), Step(3, points=[[1], [1, 2]]), Step(3, points=[[2], [1, 2]]))
+    }
+    assert len(keys) == 3
 
 
 def test_other_samplers_have_other_names() -> None:

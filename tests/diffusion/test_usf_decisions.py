@@ -47,6 +47,7 @@ def test_points_that_are_not_said_are_the_last_ones() -> None:
     assert Step(3).used == ((1, 2), (1, 2))
     assert Step(3, start=2).used == ((0, 1), (0, 1))
     assert Step(2, start=1).used == ((0,),)
+    assert Step(3, points=[[2], [2, 1]]).used == ((2,), (2, 1))
     assert [Step(order).reach for order in (1, 2, 3, 4)] == [1, 2, 3, 4]
     assert Step(2, start=2, points=((0,),)).reach == 3
 
