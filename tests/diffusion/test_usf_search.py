@@ -97,20 +97,23 @@ def test_a_search_that_was_stopped_goes_on(tmp_path: Path, whole: Found, stop: i
     assert not list(tmp_path.glob("*.part"))
 
 
+@pytest.mark.parametrize("name", ["search", "found"])
 def test_a_kill_while_writing_leaves_the_file_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     search_schedule(objective, SCHEDULE, 4, folder=tmp_path, budget=20)
 
     def killed(self: Path, text: str, **_: Any) -> None:
         with self.open("w") as file:
-            file.write(text[: len(text) // 2])
-        raise KeyboardInterrupt
+            file.write(text[: len(text) // 2] if self.stem == name else text)
+        if self.stem == name:
+            raise KeyboardInterrupt
 
     monkeypatch.setattr(Path, "write_text", killed)
     with pytest.raises(KeyboardInterrupt):
         search_schedule(objective, SCHEDULE, 4, folder=tmp_path, budget=30)
     assert len(json.loads((tmp_path / "search.json").read_text())["evaluated"]) == 20
+    assert len(Decisions.load(tmp_path / "found.json")) == 4
 
 
 @pytest.mark.slow
