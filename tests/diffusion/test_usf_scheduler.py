@@ -83,6 +83,7 @@ def test_from_a_file_and_from_a_config(tmp_path: Path, caplog: Any) -> None:
     for path in (tmp_path / "found.json", str(tmp_path / "found.json")):
         ours = USFScheduler.from_config(theirs.config, decisions=path)
         assert ours.decisions == UNIPC
+        assert ours.config["decisions"] == UNIPC.to_dict()  # not the name of a file
         assert ours.config["prediction_type"] == "v_prediction"
         torch.testing.assert_close(ours.alphas_cumprod, theirs.alphas_cumprod)
         assert not caplog.records
