@@ -16,7 +16,7 @@ from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.timesteps import spaced
 
 diffusers = pytest.importorskip("diffusers")
-from paperworks.diffusion import deis as module  # noqa: E402
+from paperworks.diffusion import scheduler as module  # noqa: E402
 from paperworks.diffusion.deis import DEISScheduler  # noqa: E402
 
 MIXTURE = GaussianMixture.ring(5)
