@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from paperworks.diffusion.f_distill import FDistillTrainer
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import Samples, sample
 from paperworks.diffusion.schedules import (
@@ -14,14 +15,21 @@ from paperworks.diffusion.schedules import (
     Schedule,
 )
 
+from paperworks.diffusion.usf import search_schedule
+
 if TYPE_CHECKING:
     from paperworks.diffusion.deis import DEISScheduler
+    from paperworks.diffusion.usf.scheduler import USFScheduler
 
 __all__ = [
     # Sampling
     "sample",
     "Samples",
     "DEISScheduler",  # for pipelines of diffusers
+    "USFScheduler",  # the same, of one's own decisions at every step
+    "search_schedule",  # and how to find them
+    # Distillation to one step
+    "FDistillTrainer",
     # How much noise when
     "Schedule",
     "LinearVP",
@@ -41,4 +49,8 @@ def __getattr__(name: str) -> Any:
         from paperworks.diffusion.deis import DEISScheduler
 
         return DEISScheduler
+    if name == "USFScheduler":
+        from paperworks.diffusion.usf.scheduler import USFScheduler
+
+        return USFScheduler
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
