@@ -19,7 +19,6 @@ from paperworks.diffusion.f_distill.divergences import (
     divergence_of,
 )
 from paperworks.diffusion.f_distill.matching import Matching
-from paperworks.diffusion.f_distill.networks import NoisyMixture
 from paperworks.diffusion.f_distill.noising import Noising
 from paperworks.diffusion.f_distill.weighting import Weighting, normalized_variance
 from paperworks.diffusion.mixtures import GaussianMixture
@@ -46,7 +45,7 @@ def matching(divergence: Any, teacher: Any, student: Any, noising: Noising, **ch
     normalize = settings.pop("normalize", False)
 
     def ratio(x: Tensor, t: Tensor) -> Tensor:
-        return teacher.log_density(x, t) - student.log_density(x, t)
+        return teacher.log_prob(x, t) - student.log_prob(x, t)
 
     weighting = Weighting(divergence, clip=None, normalize=normalize)
     return Matching(teacher, student, ratio, noising, weighting, prediction="epsilon", **settings)
@@ -89,8 +88,8 @@ def test_the_gradient_is_that_of_the_divergence(row: Divergence) -> None:
     parameters = [mean, log_std]
     expected = flat(torch.autograd.grad(divergence, parameters))
 
-    student = NoisyMixture(gaussian(mean.detach(), log_std.detach().exp()), schedule)
-    losses = matching(row, NoisyMixture(mixture, schedule), student, noising)
+    student = gaussian(mean.detach(), log_std.detach().exp()).model(schedule)
+    losses = matching(row, mixture.model(schedule), student, noising)
     found = []
     for chunk in range(40):
         z = torch.randn(5000, 1, generator=rng(chunk + 1), dtype=torch.float64)
@@ -106,7 +105,7 @@ def test_the_gradient_is_that_of_the_divergence(row: Divergence) -> None:
 @pytest.mark.parametrize("name", ["reverse-kl", "js", "forward-kl"])
 def test_no_gradient_where_the_distributions_are_equal(name: str) -> None:
     schedule = FlowMatching()
-    teacher = NoisyMixture(GaussianMixture.ring(4), schedule)
+    teacher = GaussianMixture.ring(4).model(schedule)
     losses = matching(name, teacher, teacher, Noising(schedule, rng(), DOUBLE))
     gradient, figures = losses.gradient(torch.randn(50, 2, generator=rng()).double())
     assert gradient.abs().max() < 1e-10
@@ -117,8 +116,8 @@ def test_no_gradient_where_the_distributions_are_equal(name: str) -> None:
 def test_reverse_kl_is_dmd2() -> None:
     """The loss of DMD2 as its code has it, by autograd; with normalisation, which is none."""
     schedule = EDM(0.01, 10.0)
-    teacher = NoisyMixture(GaussianMixture.ring(8), schedule, "sample")
-    student = NoisyMixture(gaussian(torch.zeros(2), torch.tensor(0.5)), schedule, "sample")
+    teacher = GaussianMixture.ring(8).model(schedule, "sample")
+    student = gaussian(torch.zeros(2), torch.tensor(0.5)).model(schedule, "sample")
     losses = matching(
         "reverse-kl", teacher, student, Noising(schedule, rng(7), DOUBLE), scale="dmd",
         normalize=True,

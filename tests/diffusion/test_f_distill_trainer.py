@@ -8,20 +8,17 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from scipy import stats
 from torch import Tensor, nn
 
-from paperworks.diffusion.f_distill import trainer as module
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
 from paperworks.diffusion.f_distill.networks import (
     FeatureDiscriminator,
-    NoisyMixture,
     PointNetwork,
 )
 from paperworks.diffusion.f_distill.student import OneStep, teacher_pairs
 from paperworks.diffusion.f_distill.trainer import FDistillTrainer
 from paperworks.diffusion.f_distill.weighting import Weighting
-from paperworks.diffusion.mixtures import GaussianMixture
+from paperworks.diffusion.mixtures import GaussianMixture, NoisyMixture
 from paperworks.diffusion.schedules import EDM, DiscreteVP, FlowMatching, LinearVP
 
 SCHEDULE = LinearVP()
@@ -43,7 +40,7 @@ def points(outputs: int = 2, seed: int = 0, width: int = 16) -> PointNetwork:
 
 def small(**changes: Any) -> FDistillTrainer:
     parts = {
-        "teacher": NoisyMixture(RING, SCHEDULE),
+        "teacher": RING.model(SCHEDULE),
         "generator": points(seed=1),
         "fake_score": points(seed=2),
         "discriminator": points(1, seed=3),
@@ -68,21 +65,18 @@ class Affine(nn.Module):
 
     def mixture(self) -> NoisyMixture:
         variance = (2 * self.log_std.detach()).exp()[None]
-        return NoisyMixture(
-            GaussianMixture(torch.ones(1), self.mean.detach()[None], variance), SCHEDULE
-        )
+        return GaussianMixture(torch.ones(1), self.mean.detach()[None], variance).model(SCHEDULE)
 
 
 @pytest.mark.parametrize("name", [*DIVERGENCES, "own"])
 def test_without_networks_it_ends_at_the_teacher(name: str) -> None:
     """Exact scores and ratio: a Gaussian student finds mean and spread of a Gaussian teacher."""
-    teacher = NoisyMixture(
-        GaussianMixture(torch.ones(1), torch.tensor([[0.5, -0.3]]), torch.tensor([0.09])), SCHEDULE
-    )
+    target = GaussianMixture(torch.ones(1), torch.tensor([[0.5, -0.3]]), torch.tensor([0.09]))
+    teacher = target.model(SCHEDULE)
     student = Affine((-0.2, 0.4), 0.8)
 
     def ratio(x: Tensor, t: Tensor) -> Tensor:
-        return teacher.log_density(x, t) - student.mixture().log_density(x, t)
+        return teacher.log_prob(x, t) - student.mixture().log_prob(x, t)
 
     trainer = FDistillTrainer(
         teacher, student, lambda x, t: student.mixture()(x, t), ratio, SCHEDULE, shape=(2,),
@@ -105,15 +99,15 @@ def test_the_critics_come_to_the_exact_score_and_ratio() -> None:
     """With a generator that stands still: against the mixtures in closed form."""
     student = Affine((0.3, 0.0), 0.6).float()
     trainer = FDistillTrainer(
-        NoisyMixture(RING, SCHEDULE), student, PointNetwork(SCHEDULE, 2, width=64),
+        RING.model(SCHEDULE), student, PointNetwork(SCHEDULE, 2, width=64),
         PointNetwork(SCHEDULE, 2, 1, width=64), SCHEDULE, shape=(2,), lr=0.0, critic_lr=2e-3,
         batch=512, critic_updates=20,
     )  # fmt: skip
     trainer.train(60, RING.sample)
     exact = Affine((0.3, 0.0), 0.6).mixture()
     noisy = trainer.noising(trainer.sample(4000, rng(1)))
-    log_ratio = trainer.matching.networks["teacher"].log_density(noisy.x, noisy.t)
-    log_ratio = log_ratio - exact.log_density(noisy.x, noisy.t)
+    log_ratio = trainer.matching.networks["teacher"].log_prob(noisy.x, noisy.t)
+    log_ratio = log_ratio - exact.log_prob(noisy.x, noisy.t)
     with torch.no_grad():
         found = trainer.matching.networks["discriminator"](noisy.x, noisy.t)[:, 0]
         fake = trainer.matching.networks["fake score"](noisy.x, noisy.t)
@@ -147,11 +141,11 @@ def test_a_kill_while_it_saves_leaves_the_old_state(
     trainer.train(1, RING.sample, checkpoint=path)
     before = path.read_bytes()
 
-    def cut(state: Any, file: Any) -> None:
-        file.write(b"half of it")
+    def cut(state: Any, path: Path) -> None:
+        path.write_bytes(b"half of it")
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(module.torch, "save", cut)
+    monkeypatch.setattr(torch, "save", cut)
     with pytest.raises(KeyboardInterrupt):
         trainer.train(2, RING.sample, checkpoint=path)
     assert path.read_bytes() == before
@@ -171,6 +165,9 @@ def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "cut.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.pt is no whole checkpoint"):
         small().train(1, RING.sample, checkpoint=tmp_path / "cut.pt")
+    torch.save({"model": 1}, tmp_path / "model.pt")
+    with pytest.raises(ValueError, match=r"model\.pt is no state of FDistillTrainer"):
+        small().load(tmp_path / "model.pt")
     with pytest.raises(ValueError, match="a training with js, this one is with forward-kl"):
         small(divergence="forward-kl").load(tmp_path / "state.pt")
 
@@ -200,7 +197,7 @@ def test_two_time_scales_and_the_average_of_weights() -> None:
 
 def test_regression_alone_learns_the_pairs() -> None:
     """Teacher and fake score agree, so that all that is left is the regression."""
-    teacher = NoisyMixture(RING, SCHEDULE)
+    teacher = RING.model(SCHEDULE)
     student = Affine((0.0, 0.0), 1.0)
     noise = torch.randn(500, 2, generator=rng()).double()
     trainer = FDistillTrainer(
@@ -333,7 +330,7 @@ def test_settings_of_the_weights_are_taken() -> None:
 def test_one_step_of_the_perfect_network_is_the_mean(prediction: Any) -> None:
     """In one step from noise, the best guess of a Gaussian is its posterior mean."""
     mixture = GaussianMixture(torch.ones(1), torch.tensor([[0.5, -0.3]]), torch.tensor([0.09]))
-    perfect = NoisyMixture(mixture, SCHEDULE, prediction)
+    perfect = mixture.model(SCHEDULE, prediction)
 
     class Module(nn.Module):
         def forward(self, x: Tensor, t: Tensor) -> Tensor:
@@ -364,35 +361,6 @@ def test_pairs_are_the_flow() -> None:
 
 
 # ------------------------------------------------------------------------------- networks
-
-
-@pytest.mark.parametrize("kind", ["isotropic", "full"])
-@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-def test_a_noisy_mixture(kind: str, dtype: torch.dtype) -> None:
-    """Against SciPy's densities, and the score of the mixture one time after another."""
-    mixture = RING if kind == "isotropic" else GaussianMixture.random(2, 3, rng())
-    t = torch.tensor([0.1, 0.5, 0.9, 0.5])
-    x = torch.randn(4, 2, generator=rng()).to(dtype)
-    noisy = NoisyMixture(mixture, SCHEDULE, "score")
-    found = noisy(x, t)
-    assert found.dtype == dtype
-    for each, time, score, log_density in zip(
-        x, t.tolist(), found, noisy.log_density(x, t), strict=True
-    ):
-        alpha, sigma = float(SCHEDULE.alpha(time)), float(SCHEDULE.sigma(time))
-        expected = mixture.score(each[None], alpha, sigma)[0]
-        torch.testing.assert_close(score, expected, rtol=1e-4, atol=1e-4)
-        if kind == "isotropic":
-            density = sum(
-                stats.multivariate_normal(alpha * mean.numpy(), (alpha * 0.05) ** 2 + sigma**2).pdf(
-                    each.double().numpy()
-                )
-                for mean in mixture.means
-            ) / len(mixture.means)
-            assert float(log_density) == pytest.approx(np.log(density), abs=1e-5)
-        assert float(log_density) == pytest.approx(
-            float(mixture.log_prob(each[None], alpha, sigma)), abs=1e-5
-        )
 
 
 def test_a_point_network_sees_each_time() -> None:
@@ -471,7 +439,7 @@ def test_other_schedules(schedule: Any) -> None:
         return PointNetwork(schedule, 2, outputs, width=8, depth=1)
 
     trainer = FDistillTrainer(
-        NoisyMixture(RING, schedule), network(), network(), network(1), schedule, shape=(2,),
+        RING.model(schedule), network(), network(), network(1), schedule, shape=(2,),
         batch=8, divergence="jeffreys",
     )  # fmt: skip
     trainer.train(2, RING.sample)

@@ -101,6 +101,24 @@ def test_the_perfect_network() -> None:
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("mixture", MIXTURES, ids=["ring", "random", "one"])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_perfect_network_at_a_time_for_each_sample(
+    mixture: GaussianMixture, dtype: torch.dtype
+) -> None:
+    schedule, t = LinearVP(), torch.tensor([0.1, 0.5, 0.9, 0.5], dtype=torch.float64)
+    x = torch.randn(4, mixture.dim, generator=generator()).to(dtype)
+    model = mixture.model(schedule, "score")
+    alone = torch.cat([model(each[None], float(time)) for each, time in zip(x, t, strict=True)])
+    found = model(x, t)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, alone)
+    torch.testing.assert_close(
+        model.log_prob(x, t)[2:3],
+        mixture.log_prob(x[2:3], float(schedule.alpha(0.9)), float(schedule.sigma(0.9))),
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

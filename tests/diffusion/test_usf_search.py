@@ -103,13 +103,14 @@ def test_a_kill_while_writing_leaves_the_file_whole(
 ) -> None:
     search_schedule(objective, SCHEDULE, 4, folder=tmp_path, budget=20)
 
-    def killed(self: Path, text: str, **_: Any) -> None:
-        with self.open("w") as file:
-            file.write(text[: len(text) // 2] if self.stem == name else text)
-        if self.stem == name:
+    def killed(self: Path, content: bytes) -> None:
+        mine = self.name.startswith(name)
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2] if mine else content)
+        if mine:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(Path, "write_text", killed)
+    monkeypatch.setattr(Path, "write_bytes", killed)
     with pytest.raises(KeyboardInterrupt):
         search_schedule(objective, SCHEDULE, 4, folder=tmp_path, budget=30)
     assert len(json.loads((tmp_path / "search.json").read_text())["evaluated"]) == 20

@@ -41,13 +41,9 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
-from paperworks.diffusion.f_distill.networks import (
-    FeatureDiscriminator,
-    NoisyMixture,
-    PointNetwork,
-)
+from paperworks.diffusion.f_distill.networks import FeatureDiscriminator, PointNetwork
 from paperworks.diffusion.f_distill.trainer import FDistillTrainer
-from paperworks.diffusion.mixtures import GaussianMixture
+from paperworks.diffusion.mixtures import GaussianMixture, NoisyMixture
 from paperworks.diffusion.schedules import LinearVP
 from paperworks.experiment import Axes, Claim, Curve, Effect, Tier, TrialResult
 
@@ -102,7 +98,7 @@ def point_trainer(data: str, divergence: str, seed: int) -> FDistillTrainer:
         student, fake = Skewed(schedule, seed), PointNetwork(schedule, 2, width=WIDTH)
         judge = PointNetwork(schedule, 2, 1, width=WIDTH)
     return FDistillTrainer(
-        NoisyMixture(build(data), schedule, "v_prediction"),
+        build(data).model(schedule, "v_prediction"),
         student,
         fake,
         judge,
@@ -166,7 +162,7 @@ class Ellipse(nn.Module):
     def exact(self, schedule: LinearVP) -> NoisyMixture:
         """What it makes now, under noise."""
         now = GaussianMixture(torch.ones(1), self.mean.detach()[None], self.covariance()[None])
-        return NoisyMixture(now, schedule)
+        return now.model(schedule)
 
     def contains(self, points: Tensor) -> Tensor:
         """Whether points are in the smallest region that holds 99 in 100 of its own."""
@@ -178,12 +174,12 @@ class Ellipse(nn.Module):
 def ellipse(divergence: str, seed: int, steps: int) -> Ellipse:
     """Trained with the exact scores and the exact ratio, without a GAN term."""
     schedule, student = LinearVP(), Ellipse(seed)
-    teacher = NoisyMixture(scattered(seed), schedule)
+    teacher = scattered(seed).model(schedule)
     trainer = FDistillTrainer(
         teacher,
         student,
         lambda x, t: student.exact(schedule)(x, t),
-        lambda x, t: teacher.log_density(x, t) - student.exact(schedule).log_density(x, t),
+        lambda x, t: teacher.log_prob(x, t) - student.exact(schedule).log_prob(x, t),
         schedule,
         shape=(2,),
         divergence=divergence,
@@ -311,7 +307,7 @@ def variance(*, seed: int, device: str, distance: float) -> TrialResult:
 
 # -------------------------------------------------------------------------------- claims
 
-_POINTS = {
+_POINTS: dict[str, Any] = {
     "quick": Tier([{"data": "uneven", "steps": 100}], seeds=5),
     "full": Tier(
         [{"data": data, "steps": 2000} for data in ("ring", "uneven", "grid")],
@@ -319,7 +315,7 @@ _POINTS = {
         timeout=900,
     ),
 }
-_ELLIPSES = {
+_ELLIPSES: dict[str, Any] = {
     "quick": Tier([{"steps": 200}], seeds=8),
     "full": Tier([{"steps": 1000}], seeds=30, timeout=300),
 }

@@ -14,7 +14,6 @@ from paperworks.diffusion.schedules import (
     LinearVP,
     Schedule,
 )
-
 from paperworks.diffusion.usf import search_schedule
 
 if TYPE_CHECKING:

@@ -36,7 +36,8 @@ import paperworks.data
 from paperworks.data.files import cache_dir, user_dir
 from paperworks.diffusion.images import ImageSet, check_images, load_images
 from paperworks.diffusion.schedules import Floats
-from paperworks.diffusion.trained import folder_of, read_json, write_json, write_whole
+from paperworks.diffusion.trained import folder_of
+from paperworks.writing import read_json, write_bytes, write_json
 
 DIM = 64
 """Features of the small classifier."""
@@ -264,7 +265,7 @@ class Features:
             for name, each in state.items()
         }
         write_json(Path(folder) / "features" / "config.json", self.about)
-        write_whole(Path(folder) / "features" / _WEIGHTS, save(tensors))
+        write_bytes(Path(folder) / "features" / _WEIGHTS, save(tensors))
 
 
 def _classifier(channels: int, classes: int, seed: int) -> tuple[nn.Module, nn.Module]:

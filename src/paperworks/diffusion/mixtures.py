@@ -7,15 +7,12 @@ error on it is the solver's own, and no network's.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 import numpy as np
 import torch
 from scipy.integrate import solve_ivp
 from torch import Tensor
 
-from paperworks.diffusion.predictions import Prediction, convert
+from paperworks.diffusion.predictions import Factor, Prediction, convert
 from paperworks.diffusion.schedules import Schedule
 
 
@@ -111,20 +108,21 @@ class GaussianMixture:
             spread = (self._axes[which] @ spread[:, :, None])[:, :, 0]
         return self.means[which] + spread
 
-    def log_prob(self, x: Tensor, alpha: float = 1.0, sigma: float = 0.0) -> Tensor:
-        """Log density of noisy samples, (batch, dim) to (batch,)."""
+    def log_prob(self, x: Tensor, alpha: Factor = 1.0, sigma: Factor = 0.0) -> Tensor:
+        """Log density of noisy samples, (batch, dim) to (batch,) float64.
+
+        ``alpha`` and ``sigma`` are those of all samples, or (batch, 1) for one each.
+        """
         return torch.logsumexp(self._terms(x, alpha, sigma)[0], 1)
 
-    def score(self, x: Tensor, alpha: float = 1.0, sigma: float = 0.0) -> Tensor:
+    def score(self, x: Tensor, alpha: Factor = 1.0, sigma: Factor = 0.0) -> Tensor:
         """Gradient of :meth:`log_prob`, (batch, dim), in the dtype of ``x``."""
         terms, pull = self._terms(x, alpha, sigma)
         return -torch.einsum("bk,bkd->bd", terms.softmax(1), pull).to(x)
 
-    def model(
-        self, schedule: Schedule, prediction: Prediction = "epsilon"
-    ) -> Callable[[Tensor, Tensor | float], Tensor]:
-        """The perfect network: ``model(x, t)`` for the samples of one time."""
-        return partial(self._predict, schedule=schedule, prediction=prediction)
+    def model(self, schedule: Schedule, prediction: Prediction = "epsilon") -> NoisyMixture:
+        """The perfect network: ``model(x, t)``."""
+        return NoisyMixture(self, schedule, prediction)
 
     def flow(self, x: Tensor, schedule: Schedule, start: float, end: float) -> Tensor:
         """Where the probability flow takes samples (batch, dim) from one time to another.
@@ -155,20 +153,54 @@ class GaussianMixture:
             raise RuntimeError(f"the flow from {start} to {end} failed: {found.message}")
         return (to_alpha * torch.from_numpy(found.y[:, -1]).view(x.shape)).to(x)
 
-    def _predict(
-        self, x: Tensor, t: Tensor | float, *, schedule: Schedule, prediction: Prediction
-    ) -> Tensor:
-        time = float(t.reshape(-1)[0]) if isinstance(t, Tensor) else t
-        alpha, sigma = float(schedule.alpha(time)), float(schedule.sigma(time))
-        score = self.score(x, alpha, sigma)
-        return convert(score, x, alpha, sigma, source="score", target=prediction)
-
-    def _terms(self, x: Tensor, alpha: float, sigma: float) -> tuple[Tensor, Tensor]:
+    def _terms(self, x: Tensor, alpha: Factor, sigma: Factor) -> tuple[Tensor, Tensor]:
         """Log weighted densities (batch, k), and inverse covariances on distances (batch, k, d)."""
+        alpha, sigma = (
+            torch.as_tensor(each, dtype=torch.float64).reshape(-1, 1, 1) for each in (alpha, sigma)
+        )
         variances = alpha**2 * self._variances.clamp(min=0) + sigma**2
         away = x.double()[:, None] - alpha * self.means
         along = away if self._axes is None else torch.einsum("bkd,kde->bke", away, self._axes)
         scaled = along / variances
-        size = (along * scaled).sum(2) + (2 * torch.pi * variances).log().sum(1)
+        size = (along * scaled + (2 * torch.pi * variances).log()).sum(2)
         pull = scaled if self._axes is None else torch.einsum("bke,kde->bkd", scaled, self._axes)
         return self.weights.log() - 0.5 * size, pull
+
+
+class NoisyMixture:
+    """A Gaussian mixture as a network without error, by :meth:`GaussianMixture.model`.
+
+    Parameters
+    ----------
+    mixture : GaussianMixture
+    schedule : Schedule
+    prediction : str
+        What it predicts.
+
+    Examples
+    --------
+    >>> from paperworks.diffusion.schedules import LinearVP
+    >>> model = GaussianMixture.ring(8).model(LinearVP())
+    >>> x, t = torch.randn(5, 2), torch.linspace(0.1, 0.9, 5)
+    >>> model(x, t).shape, model.log_prob(x, t).shape
+    (torch.Size([5, 2]), torch.Size([5]))
+    """
+
+    def __init__(self, mixture: GaussianMixture, schedule: Schedule, prediction: Prediction):
+        self.mixture, self.schedule, self.prediction = mixture, schedule, prediction
+
+    def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """The prediction for (batch, dim) samples at one time, or at (batch,) times."""
+        alpha, sigma, exact = *self._factors(t), x.double()
+        score = self.mixture.score(exact, alpha, sigma)
+        return convert(score, exact, alpha, sigma, source="score", target=self.prediction).to(x)
+
+    def log_prob(self, x: Tensor, t: Tensor | float) -> Tensor:
+        """(batch,) float64 log densities of noisy samples."""
+        return self.mixture.log_prob(x, *self._factors(t))
+
+    def _factors(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+        """Alpha and sigma, (batch or 1, 1)."""
+        times = np.atleast_1d(t.numpy(force=True) if isinstance(t, Tensor) else t)[:, None]
+        alpha, sigma = self.schedule.alpha(times), self.schedule.sigma(times)
+        return torch.from_numpy(alpha), torch.from_numpy(sigma)

@@ -14,7 +14,6 @@ The network of scikit-learn's digits ships with the package: ``TrainedModel.load
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -32,6 +31,7 @@ from paperworks.diffusion.predictions import Prediction
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.schedules import DiscreteVP
 from paperworks.diffusion.solver import Solver
+from paperworks.writing import read_json, write_bytes, write_json
 
 UNET, WEIGHTS = "unet", "diffusion_pytorch_model.safetensors"
 TRAINING = "training.json"
@@ -262,7 +262,7 @@ class TrainedModel:
             name: each.detach().to("cpu", dtype).contiguous()
             for name, each in self.network.state_dict().items()
         }
-        write_whole(folder / UNET / WEIGHTS, save(tensors, metadata={"format": "pt"}))
+        write_bytes(folder / UNET / WEIGHTS, save(tensors, metadata={"format": "pt"}))
 
 
 def folder_of(source: str | os.PathLike[str]) -> Path:
@@ -281,33 +281,6 @@ def folder_of(source: str | os.PathLike[str]) -> Path:
     for file in SHIPPED[name]:
         check(_SHIPPED / name / file.name, file, "It ships with paperworks: install it again.")
     return _SHIPPED / name
-
-
-def write_whole(path: Path, content: bytes) -> None:
-    """Write a file beside its name and rename it: it is there whole or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    with part.open("wb") as stream:
-        stream.write(content)
-        stream.flush()
-        os.fsync(stream.fileno())
-    part.replace(path)
-
-
-def write_json(path: Path, value: Mapping[str, Any]) -> None:
-    """Write a JSON file whole or not at all."""
-    write_whole(path, (json.dumps(dict(value), indent=1, default=list) + "\n").encode())
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from a file; ValueError where it is not there or none, naming it."""
-    try:
-        found = json.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ValueError(f"{path} cannot be read as JSON: {error}") from error
-    if not isinstance(found, dict):
-        raise ValueError(f"{path} must hold a JSON object, got a {type(found).__name__}")
-    return found
 
 
 def _betas(schedule: DiscreteVP) -> dict[str, Any]:

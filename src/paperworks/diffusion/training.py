@@ -15,9 +15,7 @@ from __future__ import annotations
 import hashlib
 import math
 import os
-import pickle
 import time
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -30,12 +28,13 @@ from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from paperworks.data.models import require
+from paperworks.diffusion.checkpoints import WAY_OUT, load_checkpoint, save_checkpoint
 from paperworks.diffusion.images import check_images, load_images
 from paperworks.diffusion.schedules import DiscreteVP
 from paperworks.diffusion.trained import TrainedModel, folder_of
 
 CHECKPOINT = "checkpoint.pt"
-_FORMAT = "paperworks diffusion checkpoint, version 1"
+_FORMAT = "checkpoint of `paperworks diffusion train`, version 1"
 _REPORT = 25  # steps between two reports, looks for NaN, and looks at the clock
 _UNIT = 8  # channels come in multiples of it
 
@@ -369,35 +368,18 @@ class _Run:
 
     def save(self, path: Path) -> None:
         """Write the checkpoint, whole or not at all."""
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as stream:
-            torch.save(
-                {
-                    "format": _FORMAT,
-                    "settings": self.settings,
-                    "step": self.step,
-                    "generator": self.generator.get_state(),
-                    **{name: each.state_dict() for name, each in self._parts().items()},
-                },
-                stream,
-            )
-            stream.flush()
-            os.fsync(stream.fileno())
-        part.replace(path)
+        state = {
+            "format": _FORMAT,
+            "settings": self.settings,
+            "step": self.step,
+            "generator": self.generator.get_state(),
+            **{name: each.state_dict() for name, each in self._parts().items()},
+        }
+        save_checkpoint(path, state)
 
     def restore(self, path: Path) -> None:
         """Go back to where a checkpoint was written; see :func:`train` for what is refused."""
-        way_out = "remove it to begin again, or choose another folder"
-        try:
-            with zipfile.ZipFile(path) as archive:  # torch does not look at the checksums
-                damaged = archive.testzip()
-            kept = None if damaged else torch.load(path, map_location="cpu", weights_only=True)
-        except (zipfile.BadZipFile, RuntimeError, OSError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is no whole checkpoint ({error}): {way_out}") from error
-        if damaged:
-            raise ValueError(f"{path} is no whole checkpoint ({damaged} is damaged): {way_out}")
-        if not isinstance(kept, dict) or kept.get("format") != _FORMAT:
-            raise ValueError(f"{path} is no checkpoint of `paperworks diffusion train`: {way_out}")
+        kept = load_checkpoint(path, _FORMAT)
         theirs = kept["settings"]
         other = [
             f"{key} is {theirs.get(key)} there and {value} here"
@@ -405,7 +387,7 @@ class _Run:
             if theirs.get(key) != value
         ]
         if other:
-            raise ValueError(f"{path} has other settings: {'; '.join(other)}; {way_out}")
+            raise ValueError(f"{path} has other settings: {'; '.join(other)}; {WAY_OUT}")
         for name, each in self._parts().items():
             each.load_state_dict(kept[name])
         self.generator.set_state(kept["generator"])

@@ -9,7 +9,6 @@ from paperworks.diffusion.f_distill.divergences import (
 )
 from paperworks.diffusion.f_distill.networks import (
     FeatureDiscriminator,
-    NoisyMixture,
     PointNetwork,
 )
 from paperworks.diffusion.f_distill.student import OneStep, teacher_pairs
@@ -30,6 +29,5 @@ __all__ = [
     "normalized_variance",
     # networks
     "FeatureDiscriminator",
-    "NoisyMixture",
     "PointNetwork",
 ]

@@ -1,5 +1,5 @@
 """What f-distill trains besides the user's own networks: a discriminator that reads the features
-of a diffusion model, a small network for points, and the mixture for which no network is needed.
+of a diffusion model, and a small network for points.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from paperworks.diffusion.mixtures import GaussianMixture
-from paperworks.diffusion.predictions import Prediction, convert
 from paperworks.diffusion.schedules import Schedule
 
 FREQUENCIES = (0.25, 0.5, 1.0, 2.0)
@@ -126,57 +124,6 @@ class PointNetwork(nn.Module):
         size = (alpha**2 + sigma**2).sqrt()
         waves = torch.cat([phase.sin(), phase.cos()], 1).expand(len(x), -1)
         return self.last(self.hidden(torch.cat([x / size, waves], 1)))
-
-
-class NoisyMixture:
-    """A Gaussian mixture as a teacher without error, at a time for every sample of the batch.
-
-    Parameters
-    ----------
-    mixture : GaussianMixture
-    schedule : Schedule
-    prediction : str
-        What it predicts when it is called.
-
-    Examples
-    --------
-    >>> from paperworks.diffusion.schedules import LinearVP
-    >>> teacher = NoisyMixture(GaussianMixture.ring(8), LinearVP())
-    >>> x, t = torch.randn(5, 2), torch.linspace(0.1, 0.9, 5)
-    >>> teacher(x, t).shape, teacher.log_density(x, t).shape
-    (torch.Size([5, 2]), torch.Size([5]))
-    """
-
-    def __init__(
-        self, mixture: GaussianMixture, schedule: Schedule, prediction: Prediction = "epsilon"
-    ):
-        self.mixture, self.schedule, self.prediction = mixture, schedule, prediction
-
-    def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """The prediction, of the shape and dtype of ``x``."""
-        alpha, sigma, _ = _factors(self.schedule, t, x.double())
-        terms, pull = self._terms(x, alpha, sigma)
-        score = -torch.einsum("bk,bkd->bd", terms.softmax(1), pull)
-        found = convert(score, x.double(), alpha, sigma, source="score", target=self.prediction)
-        return found.to(x)
-
-    def log_density(self, x: Tensor, t: Tensor | float) -> Tensor:
-        """(batch,) float64 log densities of noisy samples."""
-        alpha, sigma, _ = _factors(self.schedule, t, x.double())
-        return torch.logsumexp(self._terms(x, alpha, sigma)[0], 1)
-
-    def _terms(self, x: Tensor, alpha: Tensor, sigma: Tensor) -> tuple[Tensor, Tensor]:
-        """Log weighted densities (batch, k), and inverse covariances on distances (batch, k, d)."""
-        mixture = self.mixture
-        away = x.double()[:, None] - alpha[..., None] * mixture.means
-        if mixture._axes is not None:
-            away = torch.einsum("bkd,kde->bke", away, mixture._axes)
-        spread = alpha[..., None] ** 2 * mixture._variances.clamp(min=0) + sigma[..., None] ** 2
-        pull = away / spread
-        sizes = (away * pull + (2 * torch.pi * spread).log()).sum(2)
-        if mixture._axes is not None:
-            pull = torch.einsum("bke,kde->bkd", pull, mixture._axes)
-        return mixture.weights.log() - 0.5 * sizes, pull
 
 
 def _factors(schedule: Schedule, t: Tensor | float, like: Tensor) -> tuple[Tensor, ...]:

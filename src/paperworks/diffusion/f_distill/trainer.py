@@ -23,8 +23,6 @@ What departs
 
 from __future__ import annotations
 
-import os
-import pickle
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -35,6 +33,7 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from paperworks.diffusion.checkpoints import load_checkpoint, save_checkpoint
 from paperworks.diffusion.f_distill.divergences import Divergence
 from paperworks.diffusion.f_distill.matching import FROZEN, Matching, Network, trainable
 from paperworks.diffusion.f_distill.noising import Noising
@@ -44,6 +43,8 @@ from paperworks.diffusion.predictions import Prediction
 from paperworks.diffusion.schedules import Schedule
 
 Data = Tensor | Callable[[int, torch.Generator], Tensor]
+
+_FORMAT = "state of FDistillTrainer, version 1"
 
 
 class FDistillTrainer:
@@ -128,12 +129,12 @@ class FDistillTrainer:
 
     Examples
     --------
-    >>> from paperworks.diffusion.f_distill import NoisyMixture, PointNetwork
+    >>> from paperworks.diffusion.f_distill import PointNetwork
     >>> from paperworks.diffusion.mixtures import GaussianMixture
     >>> from paperworks.diffusion.schedules import LinearVP
     >>> mixture, schedule = GaussianMixture.ring(8), LinearVP()
     >>> trainer = FDistillTrainer(
-    ...     NoisyMixture(mixture, schedule),
+    ...     mixture.model(schedule),
     ...     PointNetwork(schedule, 2),
     ...     PointNetwork(schedule, 2),
     ...     PointNetwork(schedule, 2, 1),
@@ -300,14 +301,7 @@ class FDistillTrainer:
 
     def save(self, path: str | Path) -> None:
         """Write all that training needs to go on; a file is there whole or not at all."""
-        path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(path.name + ".part")
-        with part.open("wb") as file:
-            torch.save(self._state(), file)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(path)
+        save_checkpoint(path, self._state())
 
     def load(self, path: str | Path) -> None:
         """Go back to what :meth:`save` wrote.
@@ -317,10 +311,7 @@ class FDistillTrainer:
         ValueError
             If it is damaged, or was written under another divergence or by other networks.
         """
-        try:
-            state = torch.load(path, map_location=self.like.device, weights_only=True)
-        except (RuntimeError, EOFError, pickle.UnpicklingError) as error:
-            raise ValueError(f"{path} is no whole checkpoint ({error}): remove it") from error
+        state = load_checkpoint(path, _FORMAT)
         name = self.weighting.divergence.name
         if state["divergence"] != name:
             raise ValueError(
@@ -332,7 +323,7 @@ class FDistillTrainer:
         except (RuntimeError, KeyError) as error:
             raise ValueError(f"{path} is of a training of other networks: {error}") from error
         self.rng.set_state(state["rng"].cpu())
-        self.weighting.log_means = state["log_means"]
+        self.weighting.log_means = state["log_means"].to(self.like.device)
         self.steps = state["steps"]
 
     def _parts(self) -> dict[str, Any]:
@@ -345,6 +336,7 @@ class FDistillTrainer:
 
     def _state(self) -> dict[str, Any]:
         return {
+            "format": _FORMAT,
             "steps": self.steps,
             "divergence": self.weighting.divergence.name,
             "rng": self.rng.get_state(),

@@ -13,6 +13,7 @@ from joblib import Parallel, delayed
 from paperworks.diffusion.schedules import Schedule
 from paperworks.diffusion.usf.coefficients import function_key
 from paperworks.diffusion.usf.decisions import Decisions
+from paperworks.writing import read_json, write_bytes
 
 Scored = tuple[Decisions, float]
 
@@ -45,7 +46,7 @@ class Book:
         path = self.folder / "search.json"
         if not path.exists():
             return
-        data = json.loads(path.read_text(encoding="utf-8"))
+        data = read_json(path)
         for name, value in self._settings.items():
             if data["settings"].get(name) != value:
                 raise ValueError(
@@ -77,7 +78,7 @@ class Book:
             if self.folder is not None and not known:
                 self._save(self.folder / "search.json")
             if self.folder is not None and better:
-                _write(self.folder / "found.json", each.to_json())
+                write_bytes(self.folder / "found.json", each.to_json().encode())
             if self.progress is not None:
                 self.progress(
                     len(self.history), self.budget, *min(self.history, key=lambda each: each[1])
@@ -86,7 +87,8 @@ class Book:
     def _save(self, path: Path) -> None:
         """Settings, and a line for every sampler."""
         lines = ",\n".join(map(json.dumps, self._records.values()))
-        _write(path, f'{{"settings": {json.dumps(self._settings)},\n"evaluated": [\n{lines}\n]}}\n')
+        text = f'{{"settings": {json.dumps(self._settings)},\n"evaluated": [\n{lines}\n]}}\n'
+        write_bytes(path, text.encode())
 
 
 def _scored(objective: Callable[[Decisions], float], decisions: Decisions) -> float | None:
@@ -97,10 +99,3 @@ def _scored(objective: Callable[[Decisions], float], decisions: Decisions) -> fl
         error.add_note(f"in the evaluation of the decisions {decisions.to_dict()}")
         raise
     return score if math.isfinite(score) else None
-
-
-def _write(path: Path, text: str) -> None:
-    """A file that is there as a whole or not at all."""
-    beside = path.with_suffix(".part")
-    beside.write_text(text, encoding="utf-8")
-    beside.replace(path)
