@@ -204,7 +204,7 @@ CLAIMS = (
             metric="mean absolute difference from the flow, in half the range of a pixel",
             trial=trained_distance,
             quick=Tier(
-                [{**work, "fine": 512} for work in _works(("digits",), evaluations, 8)], seeds=5
+                [{**work, "fine": 256} for work in _works(("digits",), evaluations, 8)], seeds=5
             ),
             full=Tier(
                 [{**work, "fine": 1024} for work in _works(("digits", "mnist"), evaluations, 32)],

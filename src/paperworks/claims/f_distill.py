@@ -33,7 +33,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -124,11 +124,13 @@ def covered(mixture: GaussianMixture, points: Tensor) -> float:
     return float(torch.minimum(mixture.weights, shares(mixture, points) / whole).sum())
 
 
-def coverage(*, seed: int, device: str, data: str, steps: int) -> TrialResult:
+def coverage(
+    *, seed: int, device: str, students: Sequence[str], data: str, steps: int
+) -> TrialResult:
     """What each student covers at the end; on the CPU, where such small networks are fastest."""
     mixture, values, curves = build(data), {}, []
-    for label, divergence in STUDENTS.items():
-        trainer = point_trainer(data, divergence, seed)
+    for label in students:
+        trainer = point_trainer(data, STUDENTS[label], seed)
         along: list[tuple[int, float]] = []
         for part in range(11):
             trainer.train(steps * part // 10, mixture.sample)
@@ -198,12 +200,12 @@ def scattered(seed: int) -> GaussianMixture:
     return GaussianMixture.random(2, 4, torch.Generator().manual_seed(seed), std=STD)
 
 
-def held(*, seed: int, device: str, steps: int) -> TrialResult:
+def held(*, seed: int, device: str, students: Sequence[str], steps: int) -> TrialResult:
     """The share of the teacher's points in each ellipse."""
     points = scattered(seed).sample(10_000, _rng(seed + 1000))
-    students = {label: ellipse(each, seed, steps) for label, each in STUDENTS.items()}
+    made = {label: ellipse(STUDENTS[label], seed, steps) for label in students}
     return TrialResult(
-        {label: float(each.contains(points).double().mean()) for label, each in students.items()}
+        {label: float(each.contains(points).double().mean()) for label, each in made.items()}
     )
 
 
@@ -258,7 +260,15 @@ def recall(real: Tensor, made: Tensor, k: int = 3) -> float:
 
 
 def images(
-    *, seed: int, device: str, data: str, steps: int, batch: int, count: int, metric: str
+    *,
+    seed: int,
+    device: str,
+    students: Sequence[str],
+    data: str,
+    steps: int,
+    batch: int,
+    count: int,
+    metric: str,
 ) -> TrialResult:
     """The Fréchet distance or the recall of each student, and of the teacher."""
     from paperworks.diffusion.frechet import Features, frechet_distance
@@ -274,8 +284,8 @@ def images(
         return frechet_distance(found, real) if metric == "distance" else recall(real, found)
 
     values = {TEACHER: score(model.sample(len(real), _rng(seed + 1000), steps=35))}
-    for label, divergence in STUDENTS.items():
-        student = image_student(model, train, divergence, seed, steps, batch)
+    for label in students:
+        student = image_student(model, train, STUDENTS[label], seed, steps, batch)
         noise = torch.randn(len(real), *model.shape, generator=_rng(seed + 1000))
         with torch.no_grad():
             made = [student.one_step(part) for part in noise.to(model.device).split(256)]
@@ -308,22 +318,35 @@ def variance(*, seed: int, device: str, distance: float) -> TrialResult:
 # -------------------------------------------------------------------------------- claims
 
 _POINTS: dict[str, Any] = {
-    "quick": Tier([{"data": "uneven", "steps": 100}], seeds=5),
-    "full": Tier(
+    "quick": ([{"data": "uneven", "steps": 100}], {"seeds": 5}),
+    "full": (
         [{"data": data, "steps": 2000} for data in ("ring", "uneven", "grid")],
-        seeds=10,
-        timeout=900,
+        {"seeds": 5, "timeout": 900},
     ),
 }
 _ELLIPSES: dict[str, Any] = {
-    "quick": Tier([{"steps": 200}], seeds=8),
-    "full": Tier([{"steps": 1000}], seeds=30, timeout=300),
+    "quick": ([{"steps": 200}], {"seeds": 8}),
+    "full": ([{"steps": 1000}], {"seeds": 30, "timeout": 300}),
 }
-_IMAGES = (
-    {"data": "digits", "steps": 1000, "batch": 32, "count": 1437},
-    {"data": "mnist", "steps": 2000, "batch": 64, "count": 10_000},
-)
+_IMAGES: dict[str, Any] = {
+    "full": (
+        [
+            {"data": "digits", "steps": 1000, "batch": 32, "count": 1437},
+            {"data": "mnist", "steps": 2000, "batch": 64, "count": 10_000},
+        ],
+        {"seeds": 5, "timeout": 7200},
+    )
+}
 _GAPS = Tier([{"distance": gap} for gap in (0.5, 1.0, 1.5, 2.0, 2.5)], seeds=1)
+
+
+def _tiers(settings: dict[str, Any], *labels: str, **more: Any) -> dict[str, Any]:
+    """A claim's tiers; only the students that it compares are trained."""
+    students = [label for label in STUDENTS if label in labels]
+    return {
+        tier: Tier([{"students": students, **work, **more} for work in works], **limits)
+        for tier, (works, limits) in settings.items()
+    }
 
 
 def _of_points(name: str, statement: str, ours: str, *contenders: str) -> Claim:
@@ -338,7 +361,7 @@ def _of_points(name: str, statement: str, ours: str, *contenders: str) -> Claim:
         effect=Effect("difference", 0.0),
         trial=coverage,
         axes=Axes("updates of the student", "share of the teacher's mass"),
-        **_POINTS,
+        **_tiers(_POINTS, ours, *contenders),
     )
 
 
@@ -353,7 +376,7 @@ def _of_ellipses(name: str, statement: str, ours: str, *contenders: str) -> Clai
         contenders=contenders,
         effect=Effect("difference", 0.0),
         trial=held,
-        **_ELLIPSES,
+        **_tiers(_ELLIPSES, ours, *contenders),
     )
 
 
@@ -373,7 +396,7 @@ def _of_images(name: str, statement: str, metric: str, ours: str, *contenders: s
         contenders=contenders,
         effect=Effect("difference", 0.0) if recalled else Effect("ratio", 1.0),
         trial=images,
-        full=Tier([{**work, "metric": metric} for work in _IMAGES], seeds=5, timeout=7200),
+        **_tiers(_IMAGES, ours, *contenders, metric=metric),
         requires=("diffusers",),
     )
 

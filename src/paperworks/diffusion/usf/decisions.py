@@ -1,6 +1,6 @@
 """What a solver schedule decides: where its steps end, and for each step how it gets there.
 
-The decisions of section 4.1 of the paper, one record a step, and their JSON form::
+The decisions of the paper's framework, one record a step, and their JSON form::
 
     {
       "times": [999, 731, 402, 118, 0],

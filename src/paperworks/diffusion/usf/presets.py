@@ -1,4 +1,4 @@
-"""Solvers made by hand, as decisions: the special cases of the framework (table 1 of the paper).
+"""Solvers made by hand, as decisions: the special cases of the framework.
 
 Each is a function of the times to stop at (see :mod:`paperworks.diffusion.timesteps`), so that
 their steps compare at equal evaluations. The tests hold each to diffusers' scheduler of that name.

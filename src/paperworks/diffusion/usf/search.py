@@ -1,4 +1,4 @@
-"""S3: the search for a solver schedule (algorithm 1 of the paper).
+"""S3: the search for a solver schedule.
 
 Round after round, changed and crossed copies of the best schedules so far are made, many more than
 can be evaluated; a predictor, trained on all that was evaluated, says which of them are; and the

@@ -1,7 +1,7 @@
 """The space that a search goes through: schedules drawn at random, changed, crossed, and described
 to a predictor.
 
-Its choices are those of section 4.1 of the paper. The rates of a change, and the odds of an order,
+Its choices are those of the paper. The rates of a change, and the odds of an order,
 are those of the authors' configuration. Single-step starts are left out, as in their search: a step
 begins where the last one ended.
 """
