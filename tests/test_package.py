@@ -33,7 +33,9 @@ def test_data_needs_no_torch() -> None:
     assert not loaded("import paperworks.data") & {"torch", "transformers", "sklearn", "matplotlib"}
 
 
-@pytest.mark.parametrize("family", ["numerics", "training", "statistics", "scaling", "compression"])
+@pytest.mark.parametrize(
+    "family", ["numerics", "training", "statistics", "scaling", "compression", "diffusion"]
+)
 def test_a_method_knows_nothing_of_what_stands_on_it(family: str) -> None:
     script = f"import paperworks.{family}, sys; print(*sys.modules)"
     done = subprocess.run(

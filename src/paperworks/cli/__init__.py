@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import paperworks
-from paperworks.cli import catalog, check, compress, data, passk, report
+from paperworks.cli import catalog, check, compress, data, diffusion, passk, report
 
 app = typer.Typer(
     name="paperworks",
@@ -27,6 +27,7 @@ app.command("report", rich_help_panel=CLAIMS)(report.report)
 app.add_typer(data.app, name="data", rich_help_panel=CLAIMS)
 app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
+app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
 
 

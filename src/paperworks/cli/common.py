@@ -12,6 +12,8 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
+from paperworks.writing import write_bytes
+
 _PIPED_WIDTH = 160  # a table that goes into a file is not cut to a terminal's 80 columns
 
 console = Console()
@@ -29,10 +31,7 @@ def print_json(value: Any) -> None:
 
 def write_report(path: Path, text: str) -> None:
     """Write a report whole or not at all, and say where it is."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(path.name + ".part")
-    part.write_text(text, encoding="utf-8")
-    part.replace(path)
+    write_bytes(path, text.encode())
     where = escape(str(path.resolve()))
     errors.print(f"report: [bold]{where}[/]", soft_wrap=True, highlight=False)
 

@@ -13,6 +13,7 @@ from torch import nn
 from paperworks.compression.layers import conv_settings
 from paperworks.compression.saving import build, form_of
 from paperworks.data.models import require
+from paperworks.writing import whole
 
 
 class FolderCheckpoint:
@@ -58,9 +59,8 @@ class FolderCheckpoint:
             for name, layer in layers.items()
             for key, tensor in layer.state_dict().items()
         }
-        part = self._path(block).with_suffix(".part")
-        save_file(tensors, part, metadata={"forms": json.dumps(forms)})
-        part.replace(self._path(block))
+        with whole(self._path(block)) as part:
+            save_file(tensors, part, metadata={"forms": json.dumps(forms)})
 
     def _path(self, block: str) -> Path:
         return self.folder / f"{block.replace(' ', '-') or 'model'}.safetensors"

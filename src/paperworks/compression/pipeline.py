@@ -23,6 +23,7 @@ from paperworks.compression.saving import save_compressed
 from paperworks.compression.steps import Step
 from paperworks.compression.text import calibration_windows, encode, perplexity
 from paperworks.data import load_model
+from paperworks.writing import read_json, write_json
 
 REPORT = "report.json"
 Progress = Callable[[str, int, int, str], None]
@@ -183,7 +184,7 @@ def _claim(partial: Path, request: dict[str, Any]) -> None:
     """Take the folder of an interrupted run of the same request, or begin one."""
     note = partial / "request.json"
     if note.is_file():
-        begun = json.loads(note.read_text("utf-8"))
+        begun = read_json(note)
         differing = [key for key in request if begun.get(key) != request[key]]
         if differing:
             raise OtherRunError(
@@ -191,7 +192,4 @@ def _claim(partial: Path, request: dict[str, Any]) -> None:
                 "choose another --out"
             )
         return
-    partial.mkdir(parents=True, exist_ok=True)
-    part = note.with_suffix(".part")
-    part.write_text(json.dumps(request, indent=1), "utf-8")
-    part.replace(note)
+    write_json(note, request)

@@ -1,0 +1,289 @@
+"""``paperworks diffusion``: train a small diffusion model of images, and sample from one."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+from rich.progress import Progress as Bar
+
+from paperworks.cli.common import Json, console, errors, print_json, user_errors
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from paperworks.diffusion.trained import TrainedModel
+
+app = typer.Typer(
+    help="Train a small diffusion model of images, and sample from it.", no_args_is_help=True
+)
+
+_Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
+
+
+@app.command()
+def train(
+    data: Annotated[
+        str, typer.Option(help="digits, mnist, fashion-mnist, cifar10, or a folder of images.")
+    ],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder to write. Default: the cache, where sample finds it by name."),
+    ] = None,
+    size: Annotated[
+        int | None, typer.Option(min=4, help="Cut and resize a folder's images to this square.")
+    ] = None,
+    channels: Annotated[
+        str | None, typer.Option(help="Of the U-Net's levels, multiples of 8, as 32,64,64.")
+    ] = None,
+    layers: Annotated[int | None, typer.Option(min=1, help="Residual blocks of a level.")] = None,
+    steps: Annotated[int | None, typer.Option(min=1, help="Of the optimiser, in all.")] = None,
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a step.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Step size of AdamW.")] = None,
+    ema: Annotated[
+        float | None, typer.Option(help="Decay of the moving average of the weights.")
+    ] = None,
+    seed: Annotated[int, typer.Option(help="Of the weights and all that is drawn.")] = 0,
+    device: _Device = "auto",
+    save_every: Annotated[float, typer.Option(help="Seconds between two checkpoints.")] = 60.0,
+    json: Json = False,
+) -> None:
+    """Train a U-Net to predict the noise in images (DDPM), and keep its averaged weights.
+
+    What is not given is the data set's own recipe: minutes on a CPU, but for cifar10, which wants a
+    GPU. The same command goes on where an interrupted training stopped, in the same bits; with more
+    steps it goes on with a finished one.
+    """
+    from dataclasses import replace
+
+    from paperworks.data import DataError
+    from paperworks.data.models import require
+    from paperworks.diffusion.images import load_images
+    from paperworks.diffusion.trained import folder_of
+    from paperworks.diffusion.training import RECIPES, Recipe
+    from paperworks.diffusion.training import train as run
+
+    with user_errors(ValueError, RuntimeError, OSError, ImportError, DataError):
+        require("diffusion", "diffusers", "safetensors")
+        given = {"layers": layers, "steps": steps, "batch": batch, "lr": lr, "ema": ema}
+        changes: dict[str, Any] = {
+            name: value for name, value in given.items() if value is not None
+        }
+        if channels is not None:
+            changes["channels"] = _numbers(channels)
+        recipe = replace(RECIPES.get(data, Recipe()), **changes)
+        folder = out or _home(data)
+        images = load_images(data, size=size)
+        with _bar("training", recipe.steps) as bar, _says_how_to_go_on(folder):
+            trained = run(
+                images.images,
+                folder,
+                recipe,
+                seed=seed,
+                data=images.name,
+                device=device,
+                save_every=save_every,
+                progress=lambda step, _, loss: bar(step, f"loss {loss:.4f}"),
+            )
+    shape = trained.model.shape
+    report = {
+        "folder": str(folder),
+        "images": len(images.images),
+        "shape": list(shape),
+        "parameters": sum(p.numel() for p in trained.model.network.parameters()),
+        "device": str(trained.model.device),
+        "steps": trained.steps,
+        "loss": trained.loss if trained.seconds and trained.loss == trained.loss else None,
+        "seconds": trained.seconds,
+        "images_per_second": trained.images_per_second,
+    }
+    if json:
+        print_json(report)
+        return
+    loss = "" if report["loss"] is None else f" · loss {trained.loss:.4f}"
+    console.print(
+        f"{trained.steps:,} steps on {len(images.images):,} images of "
+        f"{'x'.join(map(str, shape))}{loss} · {trained.images_per_second:,.0f} images a second "
+        f"on {trained.model.device}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    name = data if folder == folder_of(data) else folder
+    console.print(f"written: {folder}", soft_wrap=True, highlight=False)
+    console.print(f"now: paperworks diffusion sample {name} --out grid.png", soft_wrap=True)
+
+
+@app.command("sample")
+def draw(
+    model: Annotated[
+        str, typer.Argument(help="digits, another data set once trained, or a folder.")
+    ],
+    out: Annotated[Path, typer.Option(help="Picture to write, as grid.png.")],
+    solver: Annotated[
+        str, typer.Option(help="ddim, tab0 to tab3, rhoab0 to 3, rho-heun, rho-rk4, ipndm, ...")
+    ] = "tab3",
+    steps: Annotated[int, typer.Option(min=1, help="Of the solver.")] = 10,
+    spacing: Annotated[
+        str, typer.Option(help="Of the times: quadratic, uniform, logrho, karras.")
+    ] = "quadratic",
+    n: Annotated[int, typer.Option("--n", min=1, help="Images to make.")] = 64,
+    columns: Annotated[int | None, typer.Option(min=1, help="Of the grid.")] = None,
+    shown: Annotated[int, typer.Option(min=1, help="Images in the grid, at most.")] = 100,
+    batch: Annotated[int, typer.Option(min=1, help="Images made at once.")] = 256,
+    seed: Annotated[int, typer.Option(help="Of the noise.")] = 0,
+    quality: Annotated[
+        bool, typer.Option("--quality", help="Also the Fréchet distance from the real images.")
+    ] = False,
+    device: _Device = "auto",
+    json: Json = False,
+) -> None:
+    """Sample images from a trained model and write them as one picture.
+
+    --quality measures all --n images in the features of a small classifier trained on the same
+    data. That is not Inception FID and not comparable with it; where Inception's weights are on
+    this machine, FID is told too.
+    """
+    import torch
+
+    from paperworks.data import DataError
+    from paperworks.diffusion.images import save_grid
+    from paperworks.diffusion.integrators import solver_named
+    from paperworks.diffusion.trained import TrainedModel
+    from paperworks.diffusion.training import choose_device
+
+    with user_errors(ValueError, OSError, ImportError, DataError):
+        chosen = solver_named(solver)
+        chosen.check_steps(steps)
+        network = TrainedModel.load(model).to(choose_device(device))
+        began = time.perf_counter()
+        with _bar("sampling", n) as bar:
+            images = network.sample(
+                n,
+                torch.Generator().manual_seed(seed),
+                solver=chosen,
+                steps=steps,
+                spacing=spacing,
+                batch=batch,
+                progress=lambda done, _: bar(done, ""),
+            ).cpu()
+        seconds = time.perf_counter() - began
+        out.parent.mkdir(parents=True, exist_ok=True)
+        save_grid(images[:shown], out, columns=columns)
+        report: dict[str, Any] = {
+            "model": model,
+            "out": str(out),
+            "n": n,
+            "solver": solver,
+            "evaluations": steps * chosen.stages,
+            "seed": seed,
+            "seconds": seconds,
+        }
+        if quality:
+            with errors.status("measuring"):
+                report |= _quality(model, network, images)
+    if json:
+        print_json(report)
+        return
+    console.print(
+        f"{n} images · {solver}, {report['evaluations']} evaluations · {seconds:.1f} s",
+        highlight=False,
+    )
+    if quality:
+        _show_quality(report)
+    console.print(f"written: {out}", soft_wrap=True, highlight=False)
+
+
+def _quality(model: str, network: TrainedModel, images: Tensor) -> dict[str, Any]:
+    """The Fréchet distances of a report; those of real images beside them, for the scale."""
+    from paperworks import data
+    from paperworks.diffusion.frechet import Features, frechet_distance
+    from paperworks.diffusion.images import load_images
+
+    name = network.training.get("data")
+    if not name:
+        raise ValueError(f"{model} does not say what it was trained on: quality is not known")
+    height = network.shape[1]
+    real = load_images(name, size=None if name in data.names() else height)
+    if name in data.names():
+        features = Features.load(name)
+    else:
+        try:
+            features = Features.load(model)
+        except ValueError:
+            Features.train(real).save(model)
+            features = Features.load(model)
+    seen = features(real.images)
+    found: dict[str, Any] = {
+        "frechet": frechet_distance(features(images), seen),
+        "features": features.name,
+    }
+    if name in data.names():
+        test = load_images(name, part="test").images[: len(images)]
+        found |= {"frechet_real": frechet_distance(features(test), seen), "real": len(test)}
+    try:
+        inception = Features.inception()
+    except ValueError:
+        found["fid"] = None
+    else:
+        found["fid"] = inception.distance(images, real.images)
+    return found
+
+
+def _show_quality(report: dict[str, Any]) -> None:
+    text = f"Fréchet distance {report['frechet']:.3f} in the features of {report['features']}"
+    if "real" in report:
+        text += f" · {report['frechet_real']:.3f} for {report['real']} real test images"
+    console.print(text, highlight=False, soft_wrap=True)
+    if report["fid"] is None:
+        console.print("not Inception FID, and not comparable with it", highlight=False)
+    else:
+        console.print(f"Inception FID {report['fid']:.2f}", highlight=False)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(f"channels must be numbers as 32,64,64; got {text!r}") from None
+
+
+def _home(data: str) -> Path:
+    """Where the model of a data set is kept when no folder is given."""
+    from paperworks import data as sets
+    from paperworks.data.files import cache_dir
+
+    if data not in sets.names():
+        raise ValueError("give --out for the model of a folder")
+    return cache_dir() / "diffusion" / data
+
+
+@contextmanager
+def _bar(what: str, total: int) -> Iterator[Any]:
+    """A bar on standard error; ``bar(done, note)`` moves it."""
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("[dim]{task.fields[note]}"),
+    )
+    with Bar(*columns, console=errors) as bar:
+        task = bar.add_task(what, total=total, note="")
+        yield lambda done, note: bar.update(task, completed=done, note=note)
+
+
+@contextmanager
+def _says_how_to_go_on(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except KeyboardInterrupt:
+        errors.print(
+            f"interrupted; the same command goes on from the last checkpoint in {folder}",
+            soft_wrap=True,
+        )
+        raise

@@ -1,0 +1,229 @@
+"""What the schedulers of this family have in common: a solver's face in a pipeline of diffusers."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from paperworks.data.models import require
+from paperworks.diffusion.schedules import DiscreteVP, Floats
+from paperworks.diffusion.solver import Course, Solver, predicted_noise
+
+require("diffusion", "diffusers")
+
+from diffusers.configuration_utils import ConfigMixin, register_to_config  # noqa: E402
+from diffusers.schedulers.scheduling_utils import (  # noqa: E402
+    KarrasDiffusionSchedulers,
+    SchedulerMixin,
+    SchedulerOutput,
+)
+
+__all__ = ["SolverScheduler", "register_to_config"]
+
+PREDICTIONS = ("epsilon", "sample", "v_prediction")
+
+
+class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
+    """A solver as a scheduler of diffusers, for variance-preserving models of discrete steps.
+
+    A scheduler of this family registers its own parameters and hands the shared ones to
+    :meth:`_set_up`; it says by :meth:`_along` where a run of so many steps stops.
+    """
+
+    _compatibles = [each.name for each in KarrasDiffusionSchedulers]  # noqa: RUF012 (diffusers' way)
+    order = 1
+
+    def _set_up(
+        self,
+        solver: Solver,
+        *,
+        num_train_timesteps: int,
+        beta_start: float,
+        beta_end: float,
+        beta_schedule: str,
+        trained_betas: Sequence[float] | None,
+        prediction_type: str,
+        rescale_betas_zero_snr: bool,
+        thresholding: bool,
+    ) -> None:
+        if thresholding:
+            raise ValueError("thresholding must be False: from_config(config, thresholding=False)")
+        if prediction_type not in PREDICTIONS:
+            raise ValueError(
+                f"prediction_type must be one of {', '.join(PREDICTIONS)}; got {prediction_type!r}"
+            )
+        betas = _betas(num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas)
+        self.schedule = DiscreteVP(_without_signal(betas) if rescale_betas_zero_snr else betas)
+        self.solver = solver
+        self.order = solver.stages
+        self.init_noise_sigma = 1.0
+        self.betas = torch.from_numpy(self.schedule.betas).float()
+        steps = np.arange(len(betas))
+        self.alphas_cumprod = torch.from_numpy(self.schedule.alpha(steps) ** 2).float()
+        self.timesteps = torch.from_numpy(steps[::-1].copy())
+        self.num_inference_steps: int | None = None
+        self._times: Floats = np.empty(0)
+        self._course: Course | None = None
+        self._start = self._done = 0  # evaluations before the course, and of it
+        self._begin_index: int | None = None
+
+    @abstractmethod
+    def _along(self, steps: int) -> Floats:
+        """The times of a run of so many steps; ValueError if it cannot have as many."""
+
+    @property
+    def step_index(self) -> int | None:
+        """Which of the timesteps is next; None before the first call of :meth:`step`."""
+        return None if self._course is None else self._start + self._done
+
+    @property
+    def begin_index(self) -> int | None:
+        """Where in the timesteps a pipeline begins, if it has said so."""
+        return self._begin_index
+
+    def set_begin_index(self, begin_index: int = 0) -> None:
+        """Say where in the timesteps the first call of :meth:`step` will be."""
+        self._begin_index = begin_index
+
+    def set_timesteps(
+        self, num_inference_steps: int, device: str | torch.device | None = None
+    ) -> None:
+        """Choose the times of a run.
+
+        Parameters
+        ----------
+        num_inference_steps : int
+            Steps of the solver.
+        device : str or torch.device, optional
+            For ``timesteps``.
+
+        Raises
+        ------
+        ValueError
+            If the solver cannot take so many steps, or the model was trained on fewer.
+        """
+        self._times = self._along(num_inference_steps)
+        asked = self.solver.begin(self.schedule, self._times).times
+        kind = torch.int64 if (asked == np.rint(asked)).all() else torch.float32
+        self.timesteps = torch.from_numpy(asked).to(device=device, dtype=kind)
+        self.num_inference_steps = num_inference_steps
+        self._course = self._begin_index = None
+
+    def scale_model_input(self, sample: Tensor, timestep: Tensor | float | None = None) -> Tensor:
+        """The sample as it is: the networks of this scheduler take it unscaled."""
+        return sample
+
+    def step(
+        self,
+        model_output: Tensor,
+        timestep: Tensor | float,
+        sample: Tensor,
+        eta: float = 0.0,
+        use_clipped_model_output: bool | None = None,
+        generator: torch.Generator | list[torch.Generator] | None = None,
+        return_dict: bool = True,
+    ) -> SchedulerOutput | tuple[Tensor]:
+        """The sample for the next timestep.
+
+        Parameters
+        ----------
+        model_output, sample : (batch, ...) float
+            What the network says of the sample, and that sample.
+        timestep : float or Tensor
+            Of ``timesteps``; looked at in the first call only, the others follow in order.
+        eta, use_clipped_model_output, generator
+            Taken so that pipelines of other schedulers may pass them; these solvers add no
+            noise, so ``eta`` must be 0.
+        return_dict : bool
+            Whether to return an object with ``prev_sample``, or a tuple.
+
+        Raises
+        ------
+        ValueError
+            Before :meth:`set_timesteps`, after the last step, for an ``eta`` that is not 0, or if
+            the network returned NaN, infinity or another shape; the step is named.
+        """
+        if eta != 0:
+            raise ValueError(f"eta must be 0 for a solver without noise, got {eta}")
+        course, index = self._course or self._begin(timestep), self._done
+        if index == len(course.times):
+            raise ValueError("all steps are done: call set_timesteps to sample again")
+        state = sample.float() if sample.dtype.itemsize < 4 else sample
+        noise = predicted_noise(
+            model_output,
+            self.config["prediction_type"],
+            state,
+            float(self._alphas[index]),
+            float(self._sigmas[index]),
+            f"at step {(self._start + index) // self.order + 1} of {self.num_inference_steps}, "
+            f"timestep {course.times[index]:g}",
+        )
+        moved = course.advance(noise, state).to(sample.dtype)
+        self._done += 1
+        return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
+
+    def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
+        """Samples of given timesteps, ``alpha x0 + sigma noise``.
+
+        Parameters
+        ----------
+        original_samples, noise : (batch, ...) float
+        timesteps : (batch,)
+        """
+        shape = (-1,) + (1,) * (original_samples.dim() - 1)
+        times = timesteps.double().cpu().numpy()
+        alpha, sigma = (
+            torch.from_numpy(part(times)).to(original_samples).reshape(shape)
+            for part in (self.schedule.alpha, self.schedule.sigma)
+        )
+        return alpha * original_samples + sigma * noise
+
+    def __len__(self) -> int:
+        return len(self.betas)
+
+    def _begin(self, timestep: Tensor | float) -> Course:
+        """A course from where the pipeline begins; it knows nothing of what would be before."""
+        if self.num_inference_steps is None:
+            raise ValueError("call set_timesteps before step")
+        if self._begin_index is not None:
+            step = self._begin_index // self.order
+        else:  # a step's last stage may be at the time where the next one begins
+            begins = self.timesteps[:: self.order].cpu()
+            step = int((begins - float(timestep)).abs().argmin())
+        course = self.solver.begin(self.schedule, self._times[step:])
+        self._alphas = self.schedule.alpha(course.times)
+        self._sigmas = self.schedule.sigma(course.times)
+        self._course, self._start, self._done = course, step * self.order, 0
+        return course
+
+
+def _betas(
+    steps: int, start: float, end: float, name: str, trained: Sequence[float] | None
+) -> Floats:
+    if trained is not None:
+        return np.asarray(trained, np.float64)
+    if name == "linear":
+        return np.linspace(start, end, steps)
+    if name == "scaled_linear":
+        return np.linspace(start**0.5, end**0.5, steps) ** 2
+    if name == "squaredcos_cap_v2":
+        left = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
+        return np.minimum(1 - left[1:] / left[:-1], 0.999)
+    raise ValueError(
+        f"beta_schedule must be linear, scaled_linear or squaredcos_cap_v2, got {name!r}; "
+        "pass others as trained_betas"
+    )
+
+
+def _without_signal(betas: Floats) -> Floats:
+    """Lin et al. 2024, arXiv:2305.08891, algorithm 1, with a last alpha of 2**-12 in place of 0,
+    as diffusers' solvers have it: at 0 sigma / alpha would be infinite.
+    """
+    root = np.sqrt(np.cumprod(1 - betas))
+    root = (root - root[-1]) * root[0] / (root[0] - root[-1])
+    root[-1] = 2.0**-12
+    return 1 - (root / np.concatenate([[1.0], root[:-1]])) ** 2

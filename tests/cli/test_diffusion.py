@@ -1,0 +1,180 @@
+"""``paperworks diffusion train`` and ``sample`` on networks of a few thousand weights."""
+
+from __future__ import annotations
+
+import json
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
+from paperworks.cli import app, diffusion
+from paperworks.diffusion.frechet import Features
+
+pytest.importorskip("diffusers")
+pytest.importorskip("safetensors")
+run = CliRunner().invoke
+
+TINY = ["--channels", "8,16", "--batch", "4", "--device", "cpu"]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Pictures in colour of two classes."""
+    rng = np.random.default_rng(0)
+    for i in range(12):
+        path = tmp_path / "pictures" / ("a" if i % 2 else "b") / f"{i}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (8, 12, 3), np.uint8)).save(path)
+    return tmp_path / "pictures"
+
+
+def test_train_go_on_and_sample(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Features, "train", partial(Features.train, updates=10))
+    out, picture = tmp_path / "model", tmp_path / "new" / "grid.png"
+    command = ["diffusion", "train", "--data", str(folder), "--out", str(out), "--size", "8", *TINY]
+    first = run(app, [*command, "--steps", "3", "--json"])
+    assert first.exit_code == 0, first.output
+    report = json.loads(first.stdout)
+    assert report["shape"] == [3, 8, 8]
+    assert (report["steps"], report["images"], report["device"]) == (3, 12, "cpu")
+    assert report["loss"] > 0
+
+    more = run(app, [*command, "--steps", "5"])
+    assert more.exit_code == 0, more.output
+    assert "5 steps on 12 images of 3x8x8 · loss" in more.stdout
+    assert f"now: paperworks diffusion sample {out} --out grid.png" in more.stdout
+    again = run(app, [*command, "--steps", "5", "--json"])
+    assert json.loads(again.stdout)["loss"] is None  # nothing left to do
+
+    drawn = run(
+        app,
+        ["diffusion", "sample", str(out), "--n", "6", "--steps", "4", "--columns", "3",
+         "--out", str(picture), "--quality", "--json"],
+    )  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    found = json.loads(drawn.stdout)
+    assert (found["n"], found["solver"], found["evaluations"]) == (6, "tab3", 4)
+    assert found["frechet"] > 0
+    assert "frechet_real" not in found  # a folder has no test part
+    assert (out / "features" / "config.json").is_file()
+    with Image.open(picture) as image:
+        assert image.size == (6 * (3 * 9 - 1), 6 * (2 * 9 - 1))
+
+
+def test_the_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("PAPERWORKS_CACHE", "PAPERWORKS_DATA"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setenv(name, str(tmp_path / name))  # no weights of Inception
+    pictures = []
+    for seed, name in ((0, "a.png"), (0, "b.png"), (1, "c.png")):
+        path = tmp_path / name
+        drawn = run(
+            app,
+            ["diffusion", "sample", "digits", "--n", "100", "--shown", "9", "--quality",
+             "--solver", "rho-heun", "--steps", "5", "--out", str(path), "--seed", str(seed)],
+        )  # fmt: skip
+        assert drawn.exit_code == 0, drawn.output
+        assert "100 images · rho-heun, 10 evaluations" in drawn.stdout
+        assert "in the features of a small classifier of digits" in drawn.stdout
+        assert "for 100 real test images" in drawn.stdout
+        assert "not Inception FID" in drawn.stdout
+        pictures.append(path.read_bytes())
+    assert pictures[0] == pictures[1] != pictures[2]
+
+
+def test_inception_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Features(lambda x: x.flatten(1)[:, :4], None, "x")
+    monkeypatch.setattr(Features, "inception", lambda: made)
+    drawn = run(
+        app,
+        ["diffusion", "sample", "digits", "--n", "8", "--out", str(tmp_path / "g.png"),
+         "--quality", "--json"],
+    )  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    assert json.loads(drawn.stdout)["fid"] > 0
+
+
+def test_a_data_set_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PAPERWORKS_CACHE", str(tmp_path))
+    done = run(app, ["diffusion", "train", "--data", "digits", "--steps", "2", *TINY])
+    assert done.exit_code == 0, done.output
+    assert (tmp_path / "diffusion" / "digits" / "checkpoint.pt").is_file()
+    # By its name the shipped one would be taken.
+    assert f"sample {tmp_path / 'diffusion' / 'digits'} --out" in done.stdout
+    other = run(app, ["diffusion", "train", "--data", "digits", "--steps", "2", *TINY, "--lr", "1"])
+    assert other.exit_code == 2
+    assert "lr is 0.002 there and 1.0 here" in other.output
+
+
+def test_ctrl_c_says_how_to_go_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    from paperworks.diffusion import training
+
+    def interrupted(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(training, "train", interrupted)
+    done = run(app, ["diffusion", "train", "--data", "digits", "--out", str(tmp_path / "m")])
+    assert done.exit_code == 130
+    assert "the same command goes on from the last checkpoint" in done.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["train", "--data", "nowhere", "--out", "x"], "nowhere is no folder here"),
+        (["train", "--data", "."], "give --out for the model of a folder"),
+        (["train", "--data", "digits", "--out", "x", "--size", "9"], "has a size of its own"),
+        (["train", "--data", "digits", "--out", "x", "--channels", "8,x"], "as 32,64,64; got"),
+        (["train", "--data", "digits", "--out", "x", "--channels", "12"], "multiples of 8"),
+        (["train", "--data", "digits", "--out", "x", "--channels", "8,8,8,8,8"], "be halved"),
+        (["train", "--data", "digits", "--out", "x", "--ema", "1"], "ema from 0 to below 1"),
+        (["train", "--data", "digits", "--out", "x", "--device", "tpu"], "device"),
+        (["sample", "nowhere", "--out", "g.png"], "nowhere holds no model"),
+        (["sample", "digits", "--out", "g.png", "--solver", "tab9"], "got 'tab9'"),
+        (["sample", "digits", "--out", "g.png", "--steps", "3"], "tab3 needs 4 steps or more"),
+        (["sample", "digits", "--out", "g.png", "--spacing", "x"], "spacing must be one of"),
+        (["sample", "digits", "--out", "g.nonsense"], "unknown file extension"),
+    ],
+)
+def test_errors_are_one_line(
+    arguments: list[str], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    done = run(app, ["diffusion", *arguments])
+    assert done.exit_code == 2, done.output
+    assert words in done.output
+    assert "Traceback" not in done.output
+    assert not (tmp_path / "g.png").exists()
+
+
+def test_without_diffusers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import importlib.util
+
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    for arguments in (
+        ["train", "--data", "digits", "--out", str(tmp_path / "m")],
+        ["sample", "digits", "--out", str(tmp_path / "g.png")],
+    ):
+        done = run(app, ["diffusion", *arguments])
+        assert done.exit_code == 2
+        assert "pip install 'paperworks[diffusion]'" in done.output
+    assert not (tmp_path / "m").exists()
+
+
+def test_the_command_line_loads_no_torch() -> None:
+    import subprocess
+    import sys
+
+    code = "import sys, paperworks.cli; print('torch' in sys.modules, 'diffusers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]
+    assert diffusion.app.info.help

@@ -1,0 +1,102 @@
+"""The claims of DEIS give every contender the same budget, and end where the flow ends."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from paperworks.claims import deis
+from paperworks.claims.deis import BUDGETS, CLAIMS, CONTENDERS, OURS, run
+from paperworks.diffusion.mixtures import GaussianMixture
+from paperworks.diffusion.sampling import sample
+from paperworks.diffusion.schedules import DiscreteVP
+from paperworks.diffusion.trained import TrainedModel
+
+pytest.importorskip("diffusers")
+pytest.importorskip("safetensors")
+ALL = (OURS, *CONTENDERS)
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of diffusers
+
+
+@pytest.fixture(scope="module")
+def digits() -> TrainedModel:
+    return TrainedModel.load("digits")
+
+
+@pytest.mark.parametrize("label", ALL)
+@pytest.mark.parametrize("budget", BUDGETS)
+def test_the_budget_is_the_same_for_all(label: str, budget: int) -> None:
+    mixture, schedule = GaussianMixture.ring(5), DiscreteVP.linear()
+    model, asked = mixture.model(schedule), []
+
+    def counted(x: Tensor, t: Any) -> Tensor:
+        asked.append(float(t))
+        return model(x, t)
+
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).double()
+    assert run(label, counted, schedule, x, budget).dtype == torch.float64
+    # Heun's method can only have an odd number.
+    assert len(asked) == (2 * ((budget + 1) // 2) - 1 if label == "Heun" else budget)
+    assert asked[0] == 999.0
+
+
+@pytest.mark.parametrize("label", ALL)
+def test_with_many_evaluations_all_come_to_the_flow(label: str) -> None:
+    mixture, schedule = GaussianMixture.ring(5, std=0.3), DiscreteVP.linear()
+    x = torch.randn(16, 2, generator=torch.Generator().manual_seed(0)).double()
+    exact = mixture.flow(x, schedule, schedule.t_max, schedule.t_min)
+    few, many = (
+        float((run(label, mixture.model(schedule), schedule, x, n) - exact).abs().mean())
+        for n in (20, 200)
+    )
+    assert many < 0.01
+    assert many < 0.5 * few
+
+
+@pytest.mark.slow
+def test_the_flow_of_the_network_is_followed_finely(digits: TrainedModel) -> None:
+    """What stands for the exact flow in the quick tier, against four times the evaluations of
+    another solver.
+    """
+    x = digits.noise(2, torch.Generator().manual_seed(1)).double()
+    follow: Callable[..., Any] = lambda **how: sample(digits, digits.schedule, x, **how).x  # noqa: E731
+    coarse = follow(solver="rho-rk4", steps=128, spacing="logrho")
+    fine = follow(solver="rho-kutta3", steps=300, spacing="karras")
+    nearest = follow(solver="tab3", steps=20)
+    apart = float((coarse - fine).abs().mean())
+    assert apart < 1e-3
+    assert apart < 0.2 * float((nearest - fine).abs().mean())
+
+
+def test_a_trial_on_the_trained_network() -> None:
+    given = {"seed": 3, "device": "cpu", "data": "digits", "evaluations": 20, "count": 2}
+    found = deis.trained_distance(**given, fine=80)
+    assert set(found.values) == set(ALL)
+    assert found.values[OURS] < found.values["DDIM"]
+    again = deis.trained_distance(**given, fine=80)
+    assert again.values == found.values
+
+
+def test_a_trial_of_the_images() -> None:
+    given = {"device": "cpu", "data": "digits", "count": 70}
+    few = deis.quality(seed=0, evaluations=5, **given).values
+    more = deis.quality(seed=0, evaluations=20, **given).values
+    assert set(few) == set(more) == set(ALL)
+    assert all(value > 0 for value in more.values())
+    assert more["DDIM"] < few["DDIM"]
+    assert more["Heun"] < few["Heun"]
+
+
+def test_there_is_a_claim_for_each_budget_and_bed() -> None:
+    names = {claim.name: claim for claim in CLAIMS}
+    assert len(names) == 3 * len(BUDGETS)
+    for budget in BUDGETS:
+        for name in (f"nearer-at-{budget}", f"nearer-at-{budget}-trained"):
+            quick = names[name].quick
+            assert quick is not None
+            assert {work["evaluations"] for work in quick.works} == {budget}
+        assert names[f"better-images-at-{budget}"].quick is None

@@ -1,0 +1,160 @@
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from paperworks.diffusion.integrators import SOLVERS, AdamsBashforth
+from paperworks.diffusion.mixtures import GaussianMixture
+from paperworks.diffusion.sampling import sample
+from paperworks.diffusion.schedules import CosineVP, DiscreteVP, LinearVP
+
+SCHEDULE, MIXTURE = LinearVP(), GaussianMixture.ring(5)
+MODEL = MIXTURE.model(SCHEDULE)
+
+
+def noise(count: int = 4) -> Tensor:
+    return torch.randn(count, 2, generator=torch.Generator().manual_seed(0)).double()
+
+
+@pytest.mark.parametrize("solver", SOLVERS)
+def test_evaluations_and_progress(solver: str) -> None:
+    asked: list[float] = []
+    seen: list[tuple[int, int]] = []
+    trajectory: list[Tensor] = []
+
+    def model(x: Tensor, t: float) -> Tensor:
+        assert isinstance(t, float)
+        assert not torch.is_grad_enabled()
+        asked.append(t)
+        return MODEL(x, t)
+
+    def progress(step: int, steps: int, x: Tensor) -> None:
+        seen.append((step, steps))
+        trajectory.append(x)
+
+    found = sample(model, SCHEDULE, noise(), solver=solver, steps=5, progress=progress)
+    assert found.evaluations == len(asked) == 5 * SOLVERS[solver].stages
+    assert asked[:: SOLVERS[solver].stages] == found.times[:-1].tolist()
+    assert seen == [(step, 5) for step in range(1, 6)]
+    assert trajectory[-1] is found.x
+    assert torch.is_grad_enabled()
+
+
+def test_times_in_place_of_steps() -> None:
+    times = [1.0, 0.6, 0.2, 0.05]
+    found = sample(MODEL, SCHEDULE, noise(), solver=AdamsBashforth(1), times=times, steps=99)
+    assert found.times.tolist() == times
+    assert found.evaluations == 3
+
+
+@pytest.mark.parametrize(
+    "prediction", ["epsilon", "sample", "v_prediction", "flow_prediction", "score"]
+)
+@pytest.mark.parametrize("solver", ["tab3", "rho-heun"])
+def test_all_predictions_are_one(prediction: Any, solver: str) -> None:
+    expected = sample(MODEL, SCHEDULE, noise(), solver=solver).x
+    model = MIXTURE.model(SCHEDULE, prediction)
+    found = sample(model, SCHEDULE, noise(), solver=solver, prediction=prediction).x
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-7)
+
+
+def test_discrete_models_are_asked_at_whole_steps() -> None:
+    schedule, asked = DiscreteVP.linear(100), []
+
+    def model(x: Tensor, t: float) -> Tensor:
+        asked.append(t)
+        return torch.zeros_like(x)
+
+    sample(model, schedule, noise(), steps=30)
+    assert asked == sorted(set(map(round, asked)), reverse=True)
+
+
+def test_half_precision_is_summed_in_float32() -> None:
+    dtypes = set()
+
+    def model(x: Tensor, t: float) -> Tensor:
+        dtypes.add(x.dtype)
+        return MODEL(x, t)
+
+    x = noise().bfloat16()
+    found = sample(model, SCHEDULE, x, steps=20, progress=lambda _, __, x: dtypes.add(x.dtype)).x
+    assert found.dtype == torch.bfloat16
+    assert dtypes == {torch.bfloat16}
+    assert float((found.double().norm(dim=1) - 1).abs().max()) < 0.2
+
+
+def test_the_model_may_use_gradients() -> None:
+    def model(x: Tensor, t: float) -> Tensor:
+        with torch.enable_grad():
+            x = x.detach().requires_grad_()
+            alpha, sigma = float(SCHEDULE.alpha(t)), float(SCHEDULE.sigma(t))
+            (slope,) = torch.autograd.grad(MIXTURE.log_prob(x, alpha, sigma).sum(), x)
+        return -sigma * slope
+
+    torch.testing.assert_close(
+        sample(model, SCHEDULE, noise()).x, sample(MODEL, SCHEDULE, noise()).x, rtol=0, atol=1e-9
+    )
+
+
+@pytest.mark.parametrize(
+    ("solver", "evaluation", "where"),
+    [("tab3", 0, "step 1 of 6, time 1"), ("tab2", 3, "step 4 of 6"), ("rho-heun", 5, "step 3 of")],
+)
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_nan_is_named_with_its_step(solver: str, evaluation: int, where: str, value: float) -> None:
+    count = iter(range(100))
+
+    def model(x: Tensor, t: float) -> Tensor:
+        found = MODEL(x, t)
+        if next(count) == evaluation:
+            found[1, 0] = found[2, 1] = value
+        return found
+
+    with pytest.raises(ValueError, match=f"2 values that are NaN or infinite at {where}"):
+        sample(model, SCHEDULE, noise(), solver=solver, steps=6)
+
+
+def test_large_but_finite_values_pass() -> None:
+    """Their sum overflows in float16, and they are finite all the same."""
+
+    def model(x: Tensor, t: float) -> Tensor:
+        return torch.full_like(x, 6e4)
+
+    found = sample(model, CosineVP(t_max=0.5), noise(100).half(), steps=4, solver="ddim")
+    assert found.evaluations == 4
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        ({"solver": "tab4"}, r"solver must be one of .*; got 'tab4'"),
+        ({"spacing": "cosine"}, r"spacing must be one of .*; got 'cosine'"),
+        ({"prediction": "noise"}, r"prediction must be one of .*; got 'noise'"),
+        ({"solver": "tab3", "steps": 3}, "tab3 needs 4 steps or more, got 3"),
+        ({"steps": 0}, "steps must be at least 1, got 0"),
+        ({"times": [1.0, 0.5, 0.6, 0.1]}, "step 1 goes from 0.5 to 0.6"),
+        ({"times": [1.0, 0.5, 0.3, 0.0]}, "time 0.0 of step 3 is outside"),
+        ({"x": torch.zeros(2, 2, dtype=torch.int64)}, "x must be floating point, got torch.int64"),
+        ({"model": lambda x, t: x[:1]}, r"its input \(4, 2\), got \(1, 2\) at step 1 of 10"),
+    ],
+)
+def test_bad_requests(changes: dict[str, Any], match: str) -> None:
+    given = {"model": MODEL, "schedule": SCHEDULE, "x": noise(), **changes}
+    with pytest.raises(ValueError, match=match):
+        sample(given.pop("model"), given.pop("schedule"), given.pop("x"), **given)
+
+
+def test_a_network_of_diffusers_is_told_how() -> None:
+    class Output:
+        sample = noise()
+
+    with pytest.raises(TypeError, match=r"got Output at step 1 of 10.*network\(x, t\).sample"):
+        sample(lambda x, t: Output(), SCHEDULE, noise())  # type: ignore[arg-type,return-value]
+
+
+def test_times_are_returned_as_float64() -> None:
+    assert sample(MODEL, SCHEDULE, noise()).times.dtype == np.float64
