@@ -357,7 +357,7 @@ def test_pairs_are_the_flow() -> None:
     start = float(SCHEDULE.sigma(SCHEDULE.t_max)) * noise
     exact = RING.flow(start, SCHEDULE, SCHEDULE.t_max, SCHEDULE.t_min)
     assert kept is noise
-    assert float((samples - exact).abs().mean()) < 1e-2
+    assert float((samples - exact).abs().mean()) < 2e-3
 
 
 # ------------------------------------------------------------------------------- networks
@@ -370,8 +370,11 @@ def test_a_point_network_sees_each_time() -> None:
     torch.testing.assert_close(network(x, torch.tensor([0.1, 0.5, 0.9])), each)
     assert (network(x, 0.1) - network(x, 0.2)).abs().min() > 0
     assert points(1)(x, 0.3).shape == (3, 1)
-    edm = PointNetwork(EDM(), 2)
-    assert edm(80 * x, 80.0).abs().max() < 10  # noisy points are brought to unit size
+    edm = points()
+    edm.schedule = EDM()  # the same points at the same noise, but of another size
+    size = math.hypot(1.0, 3.0)
+    same = float(SCHEDULE.time_of_alpha(1 / size))
+    torch.testing.assert_close(edm(size * x, 3.0), network(x, same))
 
 
 def test_a_discriminator_on_features() -> None:

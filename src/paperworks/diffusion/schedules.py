@@ -151,7 +151,7 @@ class LinearVP(_VariancePreserving):
     Examples
     --------
     >>> schedule = LinearVP()
-    >>> float(schedule.time_of_alpha(schedule.alpha(0.3)))
+    >>> round(float(schedule.time_of_alpha(schedule.alpha(0.3))), 12)
     0.3
     """
 

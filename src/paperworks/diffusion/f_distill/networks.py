@@ -130,5 +130,5 @@ def _factors(schedule: Schedule, t: Tensor | float, like: Tensor) -> tuple[Tenso
     """alpha, sigma and the log signal-to-noise ratio, (batch or 1, 1) each."""
     times = np.atleast_1d(t.detach().cpu().numpy() if isinstance(t, Tensor) else t)
     alpha, log_snr = schedule.alpha(times), schedule.log_snr(times)
-    sigma = alpha * np.exp(-0.5 * log_snr)
+    sigma = schedule.sigma(times)
     return tuple(torch.from_numpy(each).to(like)[:, None] for each in (alpha, sigma, log_snr))
