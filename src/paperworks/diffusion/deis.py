@@ -80,17 +80,7 @@ class DEISScheduler(SolverScheduler):
         rescale_betas_zero_snr: bool = False,
         thresholding: bool = False,
     ):
-        self._set_up(
-            solver_named(solver),
-            num_train_timesteps=num_train_timesteps,
-            beta_start=beta_start,
-            beta_end=beta_end,
-            beta_schedule=beta_schedule,
-            trained_betas=trained_betas,
-            prediction_type=prediction_type,
-            rescale_betas_zero_snr=rescale_betas_zero_snr,
-            thresholding=thresholding,
-        )
+        self._set_up(solver_named(solver))
         spaced(self.schedule, 1, spacing)  # a wrong name is told here
 
     def _along(self, steps: int) -> Floats:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
@@ -30,39 +31,28 @@ PREDICTIONS = ("epsilon", "sample", "v_prediction")
 class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     """A solver as a scheduler of diffusers, for variance-preserving models of discrete steps.
 
-    A scheduler of this family registers its own parameters and hands the shared ones to
+    A scheduler of this family registers its parameters, the shared ones among them, and calls
     :meth:`_set_up`; it says by :meth:`_along` where a run of so many steps stops.
     """
 
     _compatibles = [each.name for each in KarrasDiffusionSchedulers]  # noqa: RUF012 (diffusers' way)
     order = 1
 
-    def _set_up(
-        self,
-        solver: Solver,
-        *,
-        num_train_timesteps: int,
-        beta_start: float,
-        beta_end: float,
-        beta_schedule: str,
-        trained_betas: Sequence[float] | None,
-        prediction_type: str,
-        rescale_betas_zero_snr: bool,
-        thresholding: bool,
-    ) -> None:
-        if thresholding:
+    def _set_up(self, solver: Solver) -> None:
+        """Called by the constructor, when ``config`` has its arguments."""
+        if self.config["thresholding"]:
             raise ValueError("thresholding must be False: from_config(config, thresholding=False)")
-        if prediction_type not in PREDICTIONS:
+        if self.config["prediction_type"] not in PREDICTIONS:
             raise ValueError(
-                f"prediction_type must be one of {', '.join(PREDICTIONS)}; got {prediction_type!r}"
+                f"prediction_type must be one of {', '.join(PREDICTIONS)}; got "
+                f"{self.config['prediction_type']!r}"
             )
-        betas = _betas(num_train_timesteps, beta_start, beta_end, beta_schedule, trained_betas)
-        self.schedule = DiscreteVP(_without_signal(betas) if rescale_betas_zero_snr else betas)
+        self.schedule = DiscreteVP(_betas(self.config))
         self.solver = solver
         self.order = solver.stages
         self.init_noise_sigma = 1.0
         self.betas = torch.from_numpy(self.schedule.betas).float()
-        steps = np.arange(len(betas))
+        steps = np.arange(len(self.betas))
         self.alphas_cumprod = torch.from_numpy(self.schedule.alpha(steps) ** 2).float()
         self.timesteps = torch.from_numpy(steps[::-1].copy())
         self.num_inference_steps: int | None = None
@@ -201,22 +191,24 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         return course
 
 
-def _betas(
-    steps: int, start: float, end: float, name: str, trained: Sequence[float] | None
-) -> Floats:
-    if trained is not None:
-        return np.asarray(trained, np.float64)
-    if name == "linear":
-        return np.linspace(start, end, steps)
-    if name == "scaled_linear":
-        return np.linspace(start**0.5, end**0.5, steps) ** 2
-    if name == "squaredcos_cap_v2":
+def _betas(config: Mapping[str, Any]) -> Floats:
+    steps, start, end = (config[key] for key in ("num_train_timesteps", "beta_start", "beta_end"))
+    name = config["beta_schedule"]
+    if config["trained_betas"] is not None:
+        betas = np.asarray(config["trained_betas"], np.float64)
+    elif name == "linear":
+        betas = np.linspace(start, end, steps)
+    elif name == "scaled_linear":
+        betas = np.linspace(start**0.5, end**0.5, steps) ** 2
+    elif name == "squaredcos_cap_v2":
         left = np.cos((np.arange(steps + 1) / steps + 0.008) / 1.008 * np.pi / 2) ** 2
-        return np.minimum(1 - left[1:] / left[:-1], 0.999)
-    raise ValueError(
-        f"beta_schedule must be linear, scaled_linear or squaredcos_cap_v2, got {name!r}; "
-        "pass others as trained_betas"
-    )
+        betas = np.minimum(1 - left[1:] / left[:-1], 0.999)
+    else:
+        raise ValueError(
+            f"beta_schedule must be linear, scaled_linear or squaredcos_cap_v2, got {name!r}; "
+            "pass others as trained_betas"
+        )
+    return _without_signal(betas) if config["rescale_betas_zero_snr"] else betas
 
 
 def _without_signal(betas: Floats) -> Floats:

@@ -82,17 +82,7 @@ class USFScheduler(SolverScheduler):
         elif not isinstance(decisions, Decisions):
             decisions = Decisions.from_dict(decisions)
         self.register_to_config(decisions=decisions.to_dict())  # what is saved holds all of it
-        self._set_up(
-            USFSolver(decisions),
-            num_train_timesteps=num_train_timesteps,
-            beta_start=beta_start,
-            beta_end=beta_end,
-            beta_schedule=beta_schedule,
-            trained_betas=trained_betas,
-            prediction_type=prediction_type,
-            rescale_betas_zero_snr=rescale_betas_zero_snr,
-            thresholding=thresholding,
-        )
+        self._set_up(USFSolver(decisions))
         self.decisions = decisions
         self.schedule.check(decisions.times)
 
