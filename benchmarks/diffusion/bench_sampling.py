@@ -1,4 +1,4 @@
-"""A whole run of ``sample`` with a trained network beside the plain loop over diffusers' schedulers.
+"""A whole run of ``sample`` with a trained network beside a plain loop over diffusers' schedulers.
 
 All have the small U-Net of digits that ships with the package, the same noise and ten evaluations.
 What a run costs beyond the network's own ten answers, the first line of each group, is the
