@@ -150,6 +150,7 @@ def test_what_the_data_cannot_say_is_said() -> None:
     assert any("E" in w for w in fit_law("power-offset", {"x": x}, straight).warnings)
     rich = fit_law("m4", {"x": x}, straight, resamples=50)
     assert any("m4 may be too rich" in w or w.startswith("G is not det") for w in rich.warnings)
+    assert len(rich.draws) == 50
     assert fit_law("power", {"x": x}, straight).warnings == ()
 
 

@@ -28,8 +28,8 @@ def doubts(fit: LawFit, failed: float) -> tuple[str, ...]:
         )
     if failed > _FAILED:
         said.append(
-            f"{failed:.0%} of the resamples did not converge; the intervals leave them out and are "
-            "too narrow"
+            f"{failed:.0%} of the resamples did not converge: the intervals are rough, and "
+            f"{fit.law.name} may be too rich for these data"
         )
     said += _of_the_design(fit)
     said += _of_the_parameters(fit)

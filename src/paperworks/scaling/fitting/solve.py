@@ -71,7 +71,7 @@ def minimise(
         Whether r is the error of log y or of y.
     tolerance : float
         A row ends when its step is this small beside ``1 + |theta|``, or when the decrease that it
-        promises is a thousandth of ``tolerance`` of the loss.
+        promises is a hundredth of ``tolerance`` of the loss.
     max_iterations : int
         A row that has not ended by then has not converged.
 
@@ -199,7 +199,7 @@ def _descend(problem: _Problem, theta: FloatArray, tolerance: float, most: int) 
         scale = 1 + damping[at]
         small = (np.abs(step) * scale[:, None] <= tolerance * (1 + np.abs(theta[at]))).all(1)
         # Along a valley that the data leave open a step is long and its worth is nothing.
-        floor = 1e-3 * tolerance * loss[at] + 1e-30 * len(problem.logx)
+        floor = 1e-2 * tolerance * loss[at] + 1e-30 * len(problem.logx)
         small |= (promised >= 0) & (promised * scale <= floor)
         # A step must be worth its promise before the model behind it is trusted with a longer one.
         worth = (loss[at] - trial_loss) > 0.25 * promised
