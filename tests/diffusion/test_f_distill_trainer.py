@@ -159,9 +159,10 @@ def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
     small().save(tmp_path / "state.pt")
     with pytest.raises(ValueError, match="of other networks"):
         small(generator=points(width=8)).load(tmp_path / "state.pt")
-    small(discriminator=None, divergence="reverse-kl", gan_weight=0.0).save(tmp_path / "fewer.pt")
+    plain: dict[str, Any] = {"divergence": "reverse-kl", "gan_weight": 0.0}
+    small(discriminator=None, **plain).save(tmp_path / "fewer.pt")
     with pytest.raises(ValueError, match="of other networks: 'discriminator'"):
-        small(divergence="reverse-kl").load(tmp_path / "fewer.pt")
+        small(**plain).load(tmp_path / "fewer.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.pt is no whole checkpoint"):
         small().train(1, RING.sample, checkpoint=tmp_path / "cut.pt")

@@ -61,7 +61,7 @@ def test_points_that_are_not_said_are_the_last_ones() -> None:
         ({"order": 2.0}, "order must be 1 to 4, got 2.0"),
         ({"prediction": "epsilon"}, "one of noise, data; got 'epsilon'"),
         ({"estimate": "euler"}, "estimate must be one of taylor.*; got 'euler'"),
-        ({"scaling": "bh3"}, "scaling must be a number or one of none, bh1.*; got 'bh3'"),
+        ({"scaling": "bh3"}, "scaling must be a finite number or one of none, bh1.*; got 'bh3'"),
         ({"scaling": float("nan")}, "scaling must be a finite number or one of .*; got nan"),
         ({"scaling": None}, "scaling must be a finite number .*; got None"),
         ({"scaling": [1]}, r"scaling must be a finite number .*; got \[1\]"),
