@@ -28,9 +28,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paperworks.claims._mixtures import build
 from paperworks.diffusion.frechet import Features, frechet_distance
 from paperworks.diffusion.images import load_images
-from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.schedules import DiscreteVP, Floats
 from paperworks.diffusion.timesteps import SPACINGS, spaced
@@ -51,13 +51,6 @@ OTHERS = 5000
 """What is added to a seed for the draws on which times are chosen."""
 
 Model = Callable[[Tensor, Any], Tensor]
-
-
-def build(name: str, seed: int) -> GaussianMixture:
-    """The data: "ring", or "random-D" for ten components in D dimensions."""
-    if name == "ring":
-        return GaussianMixture.ring(8)
-    return GaussianMixture.random(int(name[7:]), 10, torch.Generator().manual_seed(seed))
 
 
 def run(
