@@ -18,9 +18,7 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paperworks.claims.f_distill import (
-    DMD2,
-    STUDENTS,
+from paperworks.claims._students import (
     build,
     covered,
     ellipse,
@@ -29,8 +27,8 @@ from paperworks.claims.f_distill import (
     recall,
     scattered,
     shares,
-    weight_variance,
 )
+from paperworks.claims.f_distill import DMD2, STUDENTS, weight_variance
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "papers"
