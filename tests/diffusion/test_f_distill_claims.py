@@ -179,7 +179,7 @@ def test_a_trial_of_images_in_small(monkeypatch: pytest.MonkeyPatch) -> None:
     # One training of each serves both metrics; the teacher takes none.
     assert begun == [("js", 5, 2, 4), ("forward-kl", 5, 2, 4)]
     assert set(far) == {JS, TEACHER}
-    assert far[JS] > 2 * far[TEACHER] > 0  # after two updates
+    assert far[JS] > far[TEACHER] > 0  # after two updates
     assert set(recalled) == {FORWARD, JS}
     assert all(0 <= value <= 1 for value in recalled.values())
     # By hand, of the kept features.
