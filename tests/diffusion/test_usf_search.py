@@ -18,6 +18,7 @@ from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.objective import OnSamples
 from paperworks.diffusion.usf.presets import by_hand, ddim, unipc
 from paperworks.diffusion.usf.search import Found, search_schedule
+from paperworks.diffusion.usf.space import Space
 
 SCHEDULE = LinearVP()
 SMALL: dict[str, Any] = {"budget": 64, "population": 40, "batch": 12}
@@ -214,6 +215,31 @@ def test_the_folder_of_another_objective(tmp_path: Path) -> None:
             search_schedule(other, SCHEDULE, 3, **settings)
     # Rounding alone is no other objective.
     assert search_schedule(lambda d: objective(d) * (1 + 1e-6), SCHEDULE, 3, **settings) == found
+
+
+def test_children_come_of_two_parents_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    crossed: list[tuple[Decisions, Decisions]] = []
+    mutated: list[Decisions] = []
+    cross, mutate = Space.cross, Space.mutate
+
+    def counted(self: Space, one: Decisions, two: Decisions, rng: np.random.Generator) -> Decisions:
+        crossed.append((one, two))
+        return cross(self, one, two, rng)
+
+    def changed(self: Space, decisions: Decisions, rng: np.random.Generator) -> Decisions:
+        mutated.append(decisions)
+        return mutate(self, decisions, rng)
+
+    monkeypatch.setattr(Space, "cross", counted)
+    monkeypatch.setattr(Space, "mutate", changed)
+    found = search_schedule(
+        objective, SCHEDULE, 4, strategy="evolution", budget=160, population=40, batch=40
+    )
+    assert 0.2 < len(crossed) / len(mutated) < 0.4
+    assert sum(one != two for one, two in crossed) > 0.8 * len(crossed)
+    # And what is crossed is what is changed: no parent, most of the time.
+    known = {each for each, _ in found.history}
+    assert sum(each not in known for each in mutated) > 0.1 * len(mutated)
 
 
 def test_a_folder_takes_one_search_at_a_time(tmp_path: Path) -> None:
