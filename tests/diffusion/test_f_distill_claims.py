@@ -117,7 +117,10 @@ def test_what_a_student_of_points_covers_along_its_training() -> None:
     begun = students.covered(ring, trainer.sample(4000, rng(1002)))
     trainer.train(20, ring.sample)
     assert found["covered"][0] == begun
-    assert found["covered"][-1] == students.covered(ring, trainer.sample(4000, rng(1002)))
+    assert found["covered"][-1] == students.covered(ring, found["points"])
+    assert torch.equal(found["points"], trainer.sample(4000, rng(1002)))
+    assert found["variance"][0] == 0
+    assert all(0 < each < 1 for each in found["variance"][1:])
 
 
 # ------------------------------------------------------------------------------- an ellipse

@@ -121,15 +121,23 @@ def covered(mixture: GaussianMixture, points: Tensor) -> float:
 
 
 def points_student(*, data: str, divergence: str, seed: int, steps: int) -> dict[str, Any]:
-    """Trained from its skewed start; what it covers at eleven times, "steps" and "covered"."""
+    """Trained from its skewed start: at eleven "steps" the mass that is "covered", and the mean
+    "variance" of the weights on the way from the one before; the "points" at the end.
+    """
     mixture, trainer = build(data), point_trainer(data, divergence, seed)
-    found: dict[str, list[float]] = {"steps": [], "covered": []}
+    found: dict[str, Any] = {"steps": [], "covered": [], "variance": []}
     for part in range(11):
-        trainer.train(steps * part // 10, mixture.sample)
+        varied: list[float] = []
+        trainer.train(
+            steps * part // 10,
+            mixture.sample,
+            progress=lambda step, steps, each: varied.append(each["variance"]),  # noqa: B023
+        )
         made = trainer.sample(4000, torch.Generator().manual_seed(seed + 1000))
         found["steps"].append(trainer.steps)
         found["covered"].append(covered(mixture, made))
-    return found
+        found["variance"].append(sum(varied) / max(1, len(varied)))
+    return {**found, "points": made}
 
 
 # ------------------------------------------------------------------------ a small student
@@ -253,7 +261,9 @@ def recall(real: Tensor, made: Tensor, k: int = 3) -> float:
 def digits_or_mnist(
     *, data: str, divergence: str, seed: int, steps: int, batch: int, count: int, device: str
 ) -> dict[str, Any]:
-    """A trained student's "features" of ``count`` images; those of the teacher without one."""
+    """Of ``count`` images of a trained student, or of the teacher without a divergence: their
+    "features", and the first 64 "images" to look at.
+    """
     from paperworks.diffusion.frechet import Features
     from paperworks.diffusion.images import load_images
     from paperworks.diffusion.training import trained
@@ -261,9 +271,10 @@ def digits_or_mnist(
     model, features = trained(data, device=device), Features.load(data)
     rng = torch.Generator().manual_seed(seed + 1000)
     if divergence == "":
-        return {"features": features(model.sample(count, rng, steps=35))}
+        images = model.sample(count, rng, steps=35).cpu()
+        return {"features": features(images), "images": images[:64].clone()}
     student = image_student(model, load_images(data).images, divergence, seed, steps, batch)
     noise = torch.randn(count, *model.shape, generator=rng).to(model.device)
     with torch.no_grad():
-        made = [student.one_step(part).clamp(-1, 1).cpu() for part in noise.split(256)]
-    return {"features": features(torch.cat(made))}
+        images = torch.cat([student.one_step(x).clamp(-1, 1).cpu() for x in noise.split(256)])
+    return {"features": features(images), "images": images[:64].clone()}

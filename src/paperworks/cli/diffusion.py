@@ -1,4 +1,6 @@
-"""``paperworks diffusion``: train a small diffusion model of images, and sample from one."""
+"""``paperworks diffusion``: train a small diffusion model of images, search for its best solver
+schedule, and sample from it.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
@@ -14,13 +16,9 @@ from rich.progress import Progress as Bar
 
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from paperworks.diffusion.trained import TrainedModel
-
 app = typer.Typer(
-    help="Train a small diffusion model of images, and sample from it.", no_args_is_help=True
+    help="Train a small diffusion model of images, search for its solver, and sample from it.",
+    no_args_is_help=True,
 )
 
 _Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
@@ -90,6 +88,7 @@ def train(
                 save_every=save_every,
                 progress=lambda step, _, loss: bar(step, f"loss {loss:.4f}"),
             )
+            bar(trained.steps, "")  # also where there was nothing left to do
     shape = trained.model.shape
     report = {
         "folder": str(folder),
@@ -124,6 +123,10 @@ def draw(
         str, typer.Argument(help="digits, another data set once trained, or a folder.")
     ],
     out: Annotated[Path, typer.Option(help="Picture to write, as grid.png.")],
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="The found.json of a search, in place of solver, steps and spacing."),
+    ] = None,
     solver: Annotated[
         str, typer.Option(help="ddim, tab0 to tab3, rhoab0 to 3, rho-heun, rho-rk4, ipndm, ...")
     ] = "tab3",
@@ -151,14 +154,24 @@ def draw(
     import torch
 
     from paperworks.data import DataError
-    from paperworks.diffusion.images import save_grid
+    from paperworks.diffusion.images import check_picture, save_grid
     from paperworks.diffusion.integrators import solver_named
+    from paperworks.diffusion.quality import measure
+    from paperworks.diffusion.solver import Solver
     from paperworks.diffusion.trained import TrainedModel
     from paperworks.diffusion.training import choose_device
+    from paperworks.diffusion.usf import Decisions, USFSolver
 
     with user_errors(ValueError, OSError, ImportError, DataError):
-        chosen = solver_named(solver)
-        chosen.check_steps(steps)
+        check_picture(out)
+        chosen: Solver
+        if decisions is None:
+            chosen, times = solver_named(solver), None
+            chosen.check_steps(steps)
+        else:
+            chosen = USFSolver(Decisions.load(decisions))
+            times, solver = chosen.decisions.times, str(decisions)
+            steps = len(chosen.decisions)
         network = TrainedModel.load(model).to(choose_device(device))
         began = time.perf_counter()
         with _bar("sampling", n) as bar:
@@ -168,6 +181,7 @@ def draw(
                 solver=chosen,
                 steps=steps,
                 spacing=spacing,
+                times=times,
                 batch=batch,
                 progress=lambda done, _: bar(done, ""),
             ).cpu()
@@ -185,7 +199,7 @@ def draw(
         }
         if quality:
             with errors.status("measuring"):
-                report |= _quality(model, network, images)
+                report |= measure(model, network, images)
     if json:
         print_json(report)
         return
@@ -198,40 +212,85 @@ def draw(
     console.print(f"written: {out}", soft_wrap=True, highlight=False)
 
 
-def _quality(model: str, network: TrainedModel, images: Tensor) -> dict[str, Any]:
-    """The Fréchet distances of a report; those of real images beside them, for the scale."""
-    from paperworks import data
-    from paperworks.diffusion.frechet import Features, frechet_distance
-    from paperworks.diffusion.images import load_images
+@app.command()
+def search(
+    model: Annotated[
+        str, typer.Argument(help="digits, another data set once trained, or a folder.")
+    ],
+    out: Annotated[
+        Path, typer.Option(help="Folder for found.json and all scores. There, a search goes on.")
+    ],
+    steps: Annotated[int, typer.Option(min=1, help="Evaluations of the network a sample.")] = 5,
+    budget: Annotated[int, typer.Option(min=1, help="Schedules to evaluate in all.")] = 200,
+    n: Annotated[int, typer.Option("--n", min=2, help="Images that each is scored by.")] = 32,
+    by: Annotated[
+        str,
+        typer.Option(help="flow: distance from 100 steps from the same noise. frechet: from data."),
+    ] = "flow",
+    strategy: Annotated[str, typer.Option(help="s3, evolution or random.")] = "s3",
+    seed: Annotated[int, typer.Option(help="Of the noise and of the search.")] = 0,
+    jobs: Annotated[int, typer.Option(help="Processes that evaluate; -1 for all cores.")] = 1,
+    device: _Device = "auto",
+    json: Json = False,
+) -> None:
+    """Search for the solver schedule that is best for a model at few evaluations (USF's S3).
 
-    name = network.training.get("data")
-    if not name:
-        raise ValueError(f"{model} does not say what it was trained on: quality is not known")
-    height = network.shape[1]
-    real = load_images(name, size=None if name in data.names() else height)
-    if name in data.names():
-        features = Features.load(name)
-    else:
-        try:
-            features = Features.load(model)
-        except ValueError:
-            Features.train(real).save(model)
-            features = Features.load(model)
-    seen = features(real.images)
-    found: dict[str, Any] = {
-        "frechet": frechet_distance(features(images), seen),
-        "features": features.name,
+    It begins with 32 solvers made by hand, so what is found is at least as good on the noise of the
+    search. Judge it on another: paperworks diffusion sample MODEL --decisions OUT/found.json
+    --quality. The Fréchet distance wants a thousand images and more; the flow a few dozen.
+    """
+    from paperworks.data import DataError
+    from paperworks.diffusion.quality import objective
+    from paperworks.diffusion.trained import TrainedModel
+    from paperworks.diffusion.training import choose_device
+    from paperworks.diffusion.usf import by_hand, search_schedule
+
+    with user_errors(ValueError, RuntimeError, OSError, ImportError, DataError):
+        network = TrainedModel.load(model).to(choose_device(device))
+        began = time.perf_counter()
+        with errors.status("making what it is scored by"):
+            error = objective(model, network, n, by, seed + 1000)
+        with _bar("searching", budget) as bar, _says_how_to_go_on(out):
+            found = search_schedule(
+                error,
+                network.schedule,
+                steps,
+                budget=budget,
+                strategy=strategy,
+                seed=seed,
+                jobs=jobs,
+                folder=out,
+                progress=lambda done, _, best, score: bar(done, f"best {score:.4g}"),
+            )
+    hand = by_hand(network.schedule, steps)
+    scores = dict(found.history)
+    name = min(hand, key=lambda each: scores.get(hand[each], float("inf")))
+    report = {
+        "model": model,
+        "found": str(out / "found.json"),
+        "steps": steps,
+        "evaluated": found.evaluations,
+        "score": found.score,
+        "by_hand": name,
+        "by_hand_score": scores[hand[name]],
+        "by": by,
+        "seed": seed,
+        "seconds": time.perf_counter() - began,
     }
-    if name in data.names():
-        test = load_images(name, part="test").images[: len(images)]
-        found |= {"frechet_real": frechet_distance(features(test), seen), "real": len(test)}
-    try:
-        inception = Features.inception()
-    except ValueError:
-        found["fid"] = None
-    else:
-        found["fid"] = inception.distance(images, real.images)
-    return found
+    if json:
+        print_json(report)
+        return
+    console.print(
+        f"{found.evaluations} schedules of {steps} steps · best {found.score:.4g} · by hand "
+        f"{report['by_hand_score']:.4g} ({name}) · {report['seconds']:.0f} s",
+        highlight=False,
+        soft_wrap=True,
+    )
+    console.print(
+        f"now: paperworks diffusion sample {model} --decisions {report['found']} --out grid.png",
+        highlight=False,
+        soft_wrap=True,
+    )
 
 
 def _show_quality(report: dict[str, Any]) -> None:
@@ -283,7 +342,7 @@ def _says_how_to_go_on(folder: Path) -> Iterator[None]:
         yield
     except KeyboardInterrupt:
         errors.print(
-            f"interrupted; the same command goes on from the last checkpoint in {folder}",
+            f"interrupted; the same command goes on from what is kept in {folder}",
             soft_wrap=True,
         )
         raise

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 import paperworks.data
@@ -135,6 +136,7 @@ class TrainedModel:
         solver: Solver | str = "tab3",
         steps: int = 10,
         spacing: str = "quadratic",
+        times: ArrayLike | None = None,
         batch: int = 256,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -145,7 +147,7 @@ class TrainedModel:
         count : int
         generator : torch.Generator
             All noise is drawn at once, so that the batch changes no more than rounding.
-        solver, steps, spacing
+        solver, steps, spacing, times
             See :func:`paperworks.diffusion.sampling.sample`.
         batch : int
             How many are made at once.
@@ -168,7 +170,8 @@ class TrainedModel:
         for x in self.noise(count, generator).split(batch):
             found = sample(
                 self, self.schedule, x,
-                solver=solver, steps=steps, spacing=spacing, prediction=self.prediction,
+                solver=solver, steps=steps, spacing=spacing, times=times,
+                prediction=self.prediction,
             )  # fmt: skip
             made.append(found.x.clamp(-1, 1))
             if progress is not None:
