@@ -97,10 +97,10 @@ def test_there_is_a_claim_for_each_budget_and_bed() -> None:
     for budget in BUDGETS:
         for bed in ("", "-trained"):
             for kind, times in (("", "best"), ("-same-times", "same")):
-                quick = names[f"nearer-at-{budget}{bed}{kind}"].quick
-                assert quick is not None
-                assert {work["evaluations"] for work in quick.works} == {budget}
-                assert {work["times"] for work in quick.works} == {times}
+                full = names[f"nearer-at-{budget}{bed}{kind}"].full
+                assert full is not None
+                assert {work["evaluations"] for work in full.works} == {budget}
+                assert {work["times"] for work in full.works} == {times}
         assert names[f"better-images-at-{budget}"].quick is None
 
 
