@@ -31,6 +31,10 @@ _NO_BETAS = (
     "snr_shift_scale",
 )  # fmt: skip
 """What a configuration says where noise is that of flow matching or EDM, or betas are not all."""
+_DDPM = {
+    "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear",
+    "trained_betas": None, "rescale_betas_zero_snr": False, "prediction_type": "epsilon",
+}  # fmt: skip
 _NEAR = 1e-3  # between a timestep and what float32, in which pipelines carry it, makes of it
 
 
@@ -73,12 +77,7 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         """Called by the constructor, when ``config`` has its arguments."""
         if self.config["thresholding"]:
             raise ValueError("thresholding must be False: from_config(config, thresholding=False)")
-        if self.config["prediction_type"] not in PREDICTIONS:
-            raise ValueError(
-                f"prediction_type must be one of {', '.join(PREDICTIONS)}; got "
-                f"{self.config['prediction_type']!r}"
-            )
-        self.schedule = DiscreteVP(_betas(self.config))
+        self.schedule = schedule_of(self.config)
         self.solver = solver
         self.order = solver.stages
         self.init_noise_sigma = 1.0
@@ -235,6 +234,24 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         self._sigmas = self.schedule.sigma(course.times)
         self._course, self._start, self._done = course, step * self.order, 0
         return course
+
+
+def schedule_of(config: Mapping[str, Any]) -> DiscreteVP:
+    """The noise of a model, by the configuration of its scheduler; what it leaves out is DDPM's.
+
+    Raises
+    ------
+    ValueError
+        If that noise is not of betas, or the network predicts what these schedulers do not take.
+    """
+    _check_config(config)
+    found = {**_DDPM, **config}
+    if found["prediction_type"] not in PREDICTIONS:
+        raise ValueError(
+            f"prediction_type must be one of {', '.join(PREDICTIONS)}; got "
+            f"{found['prediction_type']!r}"
+        )
+    return DiscreteVP(_betas(found))
 
 
 def _check_config(config: Mapping[str, Any]) -> None:

@@ -52,10 +52,6 @@ SHIPPED = {
     )
 }
 """The weights that ship, by data set; to name them here ties the claims' fingerprint to them."""
-_SCHEDULER = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
-    "prediction_type", "rescale_betas_zero_snr",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -194,14 +190,15 @@ class TrainedModel:
         ImportError
             Without diffusers: ``pip install 'paperworks[diffusion]'``.
         ValueError
-            Where there is no model, or it is damaged; the file is named.
+            Where there is no model, or it is damaged; the file is named. And for a model whose
+            noise is not that of betas.
         """
         require("diffusion", "diffusers", "safetensors")
         from diffusers import UNet2DModel
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from paperworks.diffusion.deis import DEISScheduler
+        from paperworks.diffusion.scheduler import schedule_of
 
         folder = folder_of(source)
         weights = folder / UNET / WEIGHTS
@@ -218,9 +215,7 @@ class TrainedModel:
             raise ValueError(f"{weights} does not fit its config.json: {error}") from error
         return cls(
             network.eval().requires_grad_(False),
-            DEISScheduler(
-                **{key: scheduler[key] for key in _SCHEDULER if key in scheduler}
-            ).schedule,
+            schedule_of(scheduler),
             scheduler.get("prediction_type", "epsilon"),
             training,
         )
