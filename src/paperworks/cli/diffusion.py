@@ -5,23 +5,20 @@ schedule, and sample from it.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from paperworks.cli._diffusion_search import search
+from paperworks.cli._progress import Device, progress_bar, says_how_to_go_on
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
 app = typer.Typer(
     help="Train a small diffusion model of images, search for its solver, and sample from it.",
     no_args_is_help=True,
 )
-
-_Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
+app.command()(search)
 
 
 @app.command()
@@ -47,7 +44,7 @@ def train(
         float | None, typer.Option(help="Decay of the moving average of the weights.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and all that is drawn.")] = 0,
-    device: _Device = "auto",
+    device: Device = "auto",
     save_every: Annotated[float, typer.Option(help="Seconds between two checkpoints.")] = 60.0,
     json: Json = False,
 ) -> None:
@@ -77,7 +74,7 @@ def train(
         recipe = replace(RECIPES.get(data, Recipe()), **changes)
         folder = out or _home(data)
         images = load_images(data, size=size)
-        with _bar("training", recipe.steps) as bar, _says_how_to_go_on(folder):
+        with progress_bar("training", recipe.steps) as bar, says_how_to_go_on(folder):
             trained = run(
                 images.images,
                 folder,
@@ -142,7 +139,7 @@ def draw(
     quality: Annotated[
         bool, typer.Option("--quality", help="Also the Fréchet distance from the real images.")
     ] = False,
-    device: _Device = "auto",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Sample images from a trained model and write them as one picture.
@@ -174,7 +171,7 @@ def draw(
             steps = len(chosen.decisions)
         network = TrainedModel.load(model).to(choose_device(device))
         began = time.perf_counter()
-        with _bar("sampling", n) as bar:
+        with progress_bar("sampling", n) as bar:
             images = network.sample(
                 n,
                 torch.Generator().manual_seed(seed),
@@ -212,87 +209,6 @@ def draw(
     console.print(f"written: {out}", soft_wrap=True, highlight=False)
 
 
-@app.command()
-def search(
-    model: Annotated[
-        str, typer.Argument(help="digits, another data set once trained, or a folder.")
-    ],
-    out: Annotated[
-        Path, typer.Option(help="Folder for found.json and all scores. There, a search goes on.")
-    ],
-    steps: Annotated[int, typer.Option(min=1, help="Evaluations of the network a sample.")] = 5,
-    budget: Annotated[int, typer.Option(min=1, help="Schedules to evaluate in all.")] = 200,
-    n: Annotated[int, typer.Option("--n", min=2, help="Images that each is scored by.")] = 32,
-    by: Annotated[
-        str,
-        typer.Option(help="flow: distance from 100 steps from the same noise. frechet: from data."),
-    ] = "flow",
-    strategy: Annotated[str, typer.Option(help="s3, evolution or random.")] = "s3",
-    seed: Annotated[int, typer.Option(help="Of the noise and of the search.")] = 0,
-    jobs: Annotated[int, typer.Option(help="Processes that evaluate; -1 for all cores.")] = 1,
-    device: _Device = "auto",
-    json: Json = False,
-) -> None:
-    """Search for the solver schedule that is best for a model at few evaluations (USF's S3).
-
-    It begins with 32 solvers made by hand, so what is found is at least as good on the noise of the
-    search. Judge it on another: paperworks diffusion sample MODEL --decisions OUT/found.json
-    --quality. The Fréchet distance wants a thousand images and more; the flow a few dozen.
-    """
-    from paperworks.data import DataError
-    from paperworks.diffusion.quality import objective
-    from paperworks.diffusion.trained import TrainedModel
-    from paperworks.diffusion.training import choose_device
-    from paperworks.diffusion.usf import by_hand, search_schedule
-
-    with user_errors(ValueError, RuntimeError, OSError, ImportError, DataError):
-        network = TrainedModel.load(model).to(choose_device(device))
-        began = time.perf_counter()
-        with errors.status("making what it is scored by"):
-            error = objective(model, network, n, by, seed + 1000)
-        with _bar("searching", budget) as bar, _says_how_to_go_on(out):
-            found = search_schedule(
-                error,
-                network.schedule,
-                steps,
-                budget=budget,
-                strategy=strategy,
-                seed=seed,
-                jobs=jobs,
-                folder=out,
-                progress=lambda done, _, best, score: bar(done, f"best {score:.4g}"),
-            )
-    hand = by_hand(network.schedule, steps)
-    scores = dict(found.history)
-    name = min(hand, key=lambda each: scores.get(hand[each], float("inf")))
-    report = {
-        "model": model,
-        "found": str(out / "found.json"),
-        "steps": steps,
-        "evaluated": found.evaluations,
-        "score": found.score,
-        "by_hand": name,
-        "by_hand_score": scores[hand[name]],
-        "by": by,
-        "seed": seed,
-        "seconds": time.perf_counter() - began,
-    }
-    if json:
-        print_json(report)
-        return
-    console.print(
-        f"{found.evaluations} schedules of {steps} steps · best {found.score:.4g} · by hand "
-        f"{report['by_hand_score']:.4g} ({name}) · {report['seconds']:.0f} s",
-        highlight=False,
-        soft_wrap=True,
-    )
-    console.print(
-        f"now: paperworks diffusion sample {model} --decisions {report['found']} --out grid.png",
-        highlight=False,
-        soft_wrap=True,
-    )
-
-
 def _show_quality(report: dict[str, Any]) -> None:
     text = f"Fréchet distance {report['frechet']:.3f} in the features of {report['features']}"
     if "real" in report:
@@ -319,30 +235,3 @@ def _home(data: str) -> Path:
     if data not in sets.names():
         raise ValueError("give --out for the model of a folder")
     return cache_dir() / "diffusion" / data
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Any]:
-    """A bar on standard error; ``bar(done, note)`` moves it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-    )
-    with Bar(*columns, console=errors) as bar:
-        task = bar.add_task(what, total=total, note="")
-        yield lambda done, note: bar.update(task, completed=done, note=note)
-
-
-@contextmanager
-def _says_how_to_go_on(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        errors.print(
-            f"interrupted; the same command goes on from what is kept in {folder}",
-            soft_wrap=True,
-        )
-        raise
