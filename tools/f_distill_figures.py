@@ -1,7 +1,8 @@
 """Draw the figures of docs/papers/f-distill.md: `python tools/f_distill_figures.py [name ...]`.
 
-"weights" and "ellipses" take seconds, "points" a minute and "digits" several. All are made from the
-claims' own functions, and print the numbers that the page gives.
+"weights" and "ellipses" take seconds. "points" and "digits" show the students of the claims' full
+tier, and take none where that was run; without, they train them, half an hour of one core. All are
+made from the claims' own functions, and print the numbers that the page gives.
 """
 
 from __future__ import annotations
@@ -18,19 +19,18 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from paperworks.claims.f_distill import (
-    DMD2,
-    STUDENTS,
+from paperworks.claims._students import (
     build,
-    covered,
+    digits_or_mnist,
     ellipse,
-    image_student,
+    kept,
     point_trainer,
+    points_student,
     recall,
     scattered,
     shares,
-    weight_variance,
 )
+from paperworks.claims.f_distill import DMD2, STUDENTS, weight_variance
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "papers"
@@ -55,7 +55,7 @@ STYLE = {
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
     ),
 }
-SEEDS, UPDATES, DIGIT_UPDATES = range(3), 200, 120
+SEEDS, UPDATES = range(5), 2000
 
 
 def weights() -> Figure:
@@ -103,37 +103,33 @@ def ellipses() -> Figure:
 
 
 def points() -> Figure:
-    """Where the students of points end, what they cover along the way, and how weights vary."""
+    """Where the students of points end, what they cover along the way, and how weights vary: those
+    of the claims' full tier.
+    """
     figure = Figure(figsize=(10, 5.2), layout="constrained")
     top, bottom = figure.subfigures(2, 1)
     row, curves = top.subplots(1, 5, sharex=True, sharey=True), bottom.subplots(1, 2)
     mixture, rng = build("uneven"), torch.Generator()
-    seen = {"teacher": mixture.sample(1500, rng.manual_seed(0))}
+    seen = {
+        "teacher": mixture.sample(1500, rng.manual_seed(0)),
+        "start": point_trainer("uneven", "js", 0).sample(1500, rng.manual_seed(0)),
+    }
     for label, divergence in STUDENTS.items():
-        along: list[list[float]] = []
-        varied: list[list[float]] = []
-        for seed in SEEDS:
-            trainer = point_trainer("uneven", divergence, seed)
-            if len(seen) == 1:
-                seen["start"] = trainer.sample(1500, rng.manual_seed(0))
-            figures: list[dict[str, float]] = []
-            found = []
-            for part in range(0, UPDATES + 1, UPDATES // 20):
-                while trainer.steps < part:
-                    figures.append(trainer.step(mixture.sample))
-                made = trainer.sample(4000, rng.manual_seed(seed + 1000))
-                found.append(covered(mixture, made))
-            along.append(found)
-            varied.append([each["variance"] for each in figures])
-            seen.setdefault(label, made[:1500])
-            hit = int((shares(mixture, made) > 0.25 * mixture.weights).sum())
-            print(f"uneven {label} seed {seed}: covers {found[-1]:.3f}, {hit} modes", flush=True)
-        color, x = COLORS[divergence], np.arange(0, UPDATES + 1, UPDATES // 20)
+        found = [
+            kept(points_student, data="uneven", divergence=divergence, seed=seed, steps=UPDATES)
+            for seed in SEEDS
+        ]
+        for seed, each in zip(SEEDS, found, strict=True):
+            hit = int((shares(mixture, each["points"]) > 0.25 * mixture.weights).sum())
+            print(f"uneven {label} seed {seed}: covers {each['covered'][-1]:.3f}, {hit} modes")
+        seen[label] = found[0]["points"][:1500]
+        color, x = COLORS[divergence], found[0]["steps"]
+        along = [each["covered"] for each in found]
         curves[0].plot(x, np.median(along, 0), color=color, label=label)
         curves[0].fill_between(x, np.min(along, 0), np.max(along, 0), color=color, alpha=0.15, lw=0)
         if label != DMD2:
-            smooth = np.median(varied, 0).reshape(20, -1).mean(1)
-            curves[1].plot(x[1:], smooth, color=color, label=label)
+            varied = np.median([each["variance"] for each in found], 0)
+            curves[1].plot(x[1:], varied[1:], color=color, label=label)
     for axes, (label, made) in zip(row, seen.items(), strict=True):
         color = COLORS.get(STUDENTS.get(label, ""), INK)
         axes.scatter(*made.T.numpy(), s=1, color=color, alpha=0.4)
@@ -146,27 +142,21 @@ def points() -> Figure:
 
 
 def digits() -> Figure:
-    """Grids of one-step digits, and of the teacher's in 35 evaluations."""
-    from paperworks.diffusion.frechet import Features
+    """Grids of one-step digits, and of the teacher's in 35 evaluations: the claims' own."""
+    from paperworks.diffusion.frechet import Features, frechet_distance
     from paperworks.diffusion.images import load_images
-    from paperworks.diffusion.trained import TrainedModel
 
-    model, features = TrainedModel.load("digits"), Features.load("digits")
     train = load_images("digits").images
-    rng = torch.Generator()
-    noise = torch.randn(len(train), *model.shape, generator=rng.manual_seed(1000))
-    made = {"teacher, 35": model.sample(len(train), rng.manual_seed(1000), steps=35)}
-    for label, divergence in STUDENTS.items():
-        student = image_student(model, train, divergence, 0, DIGIT_UPDATES, 32)
-        with torch.no_grad():
-            made[label] = student.one_step(noise).clamp(-1, 1)
+    seen = Features.load("digits")(train)
+    work = {"data": "digits", "steps": 1000, "batch": 32, "count": len(train)}
     figure = Figure(figsize=(10, 3.2), layout="constrained")
-    seen = features(train)
-    for axes, (label, images) in zip(figure.subplots(1, 4), made.items(), strict=True):
-        distance = features.distance(images, train)
-        found = recall(seen, features(images))
+    makers = {"teacher, 35 evaluations": "", **STUDENTS}
+    for axes, (label, divergence) in zip(figure.subplots(1, 4), makers.items(), strict=True):
+        made = kept(digits_or_mnist, divergence=divergence, seed=0, device="cpu", **work)
+        distance = frechet_distance(seen, made["features"])
+        found = recall(seen, made["features"])
         print(f"digits {label}: distance {distance:.3f}, recall {found:.3f}")
-        axes.imshow(_grid(images[:64]), cmap="gray", vmin=-1, vmax=1)
+        axes.imshow(_grid(made["images"]), cmap="gray", vmin=-1, vmax=1)
         axes.set_title(f"{label}\ndistance {distance:.2f}, recall {found:.2f}", fontsize=9)
         axes.axis("off")
     return figure

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle, Rectangle
 from torch import Tensor
 
-from paperworks.claims.usf import OURS, STRATEGIES, Bed, searches
+from paperworks.claims.usf import OURS, ROUNDS, STRATEGIES, Bed, ImageBed, best_by_hand, searches
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.timesteps import SPACINGS, spaced
 from paperworks.diffusion.usf.decisions import Decisions
@@ -52,7 +52,7 @@ def errors(data: str) -> tuple[dict[str, list[float]], dict[int, Decisions]]:
                 if name in SHOWN
             }
             found = search_schedule(
-                objective, bed.schedule, steps, budget=BUDGET, seed=seed
+                objective, bed.schedule, steps, budget=BUDGET, seed=seed, **ROUNDS
             ).decisions
             kept.setdefault(steps, found)
             for label, decisions in {"found by S3": found, **chosen}.items():
@@ -167,17 +167,41 @@ def search_figure() -> Figure:
             if rival != OURS
             for curve in searches(
                 seed=seed, device="cpu", rival=rival, data=data, evaluations=8, budget=BUDGET,
-                seen=32,
+                seen=32, **ROUNDS,
             ).curves
         ]  # fmt: skip
         for color, label in zip((RED, *OTHERS), STRATEGIES, strict=False):
             lines = np.array([curve.y for curve in curves if curve.label == label])
-            axes.plot(lines.T, color=color, lw=0.6, alpha=0.5)
-            axes.plot(np.exp(np.log(lines).mean(0)), color=color, lw=2, label=label)
-        axes.axvline(40, color=INK, lw=0.8, ls=":")
+            x = range(1, BUDGET + 1)
+            axes.plot(x, lines.T, color=color, lw=0.6, alpha=0.5)
+            axes.plot(x, np.exp(np.log(lines).mean(0)), color=color, lw=2, label=label)
+        axes.axvline(ROUNDS["population"], color=INK, lw=0.8, ls=":")
         axes.set(yscale="log", xlabel="evaluated schedules of 8 steps", title=data)
     figure.axes[0].set_ylabel("error of the best so far")
     figure.axes[0].legend(fontsize=7)
+    return figure
+
+
+def samples_figure() -> Figure:
+    """Digits of five evaluations from the same noise: by hand, found, and the network's flow."""
+    bed, steps, budget = ImageBed("digits"), 5, 200
+    objective = bed.objective(16, 1000)
+    found = search_schedule(objective, bed.schedule, steps, budget=budget, seed=0, **ROUNDS)
+    rows = {
+        "DDIM": BY_HAND["DDIM"](spaced(bed.schedule, steps)),
+        "best by hand": best_by_hand(bed, found, steps),
+        "found by S3": found.decisions,
+    }
+    x = bed.noise(16, 2000)
+    exact = bed.exact(x)
+    figure = Figure(figsize=(10, 3.0), layout="constrained")
+    made = {f"{name}, 5": bed.samples(each, x) for name, each in rows.items()}
+    made["tab3, 100"] = exact
+    for axes, (name, images) in zip(figure.subplots(4, 1), made.items(), strict=True):
+        axes.imshow(torch.cat(list(images.clamp(-1, 1)[:, 0]), 1), cmap="gray", vmin=-1, vmax=1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_ylabel(name, rotation=0, ha="right", va="center")
+        print(f"digits {name}: {float((images - exact).abs().mean()):.4f} from the flow")
     return figure
 
 
@@ -217,6 +241,9 @@ def main() -> None:
         target = FOLDER / f"usf-{name}.svg"
         target.write_text(re.sub(r"(\.\d\d)\d{3,}", r"\1", drawn.getvalue()), encoding="utf-8")
         print(target)
+    target = FOLDER / "usf-samples.png"
+    samples_figure().savefig(target, dpi=110, transparent=True, metadata={"Software": None})
+    print(target)
 
 
 if __name__ == "__main__":

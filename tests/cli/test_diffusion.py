@@ -9,11 +9,16 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from typer.testing import CliRunner
 
 from paperworks.cli import app, diffusion
 from paperworks.diffusion.frechet import Features
+from paperworks.diffusion.images import grid, load_images
+from paperworks.diffusion.sampling import sample
+from paperworks.diffusion.trained import TrainedModel
+from paperworks.diffusion.usf import Decisions, USFSolver
 
 pytest.importorskip("diffusers")
 pytest.importorskip("safetensors")
@@ -89,6 +94,59 @@ def test_the_shipped_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert pictures[0] == pictures[1] != pictures[2]
 
 
+def test_search_and_sample_by_what_was_found(tmp_path: Path) -> None:
+    out, given = tmp_path / "s", ["--steps", "3", "--budget", "36", "--n", "2", "--json"]
+    command = ["diffusion", "search", "digits", "--out", str(out), *given]
+    done = run(app, command)
+    assert done.exit_code == 0, done.output
+    report = json.loads(done.stdout)
+    assert (report["evaluated"], report["steps"], report["by"]) == (36, 3, "flow")
+    assert report["score"] <= report["by_hand_score"]
+    assert len(json.loads((out / "search.json").read_text())["evaluated"]) == 36
+    again = run(app, [each for each in command if each != "--json"])  # nothing left to evaluate
+    assert "36 schedules of 3 steps · best" in again.stdout
+    assert f"sample digits --decisions {out / 'found.json'} --out" in again.stdout.replace("\n", "")
+    other = run(app, [*command, "--by", "frechet"])
+    assert other.exit_code == 2
+    assert "is of another objective" in other.output
+
+    # The score is that of the images that the found schedule makes of the search's noise.
+    model, found = TrainedModel.load("digits"), Decisions.load(out / "found.json")
+    noise = model.noise(2, torch.Generator().manual_seed(1000))
+    fine = sample(model, model.schedule, noise, solver="tab3", steps=100).x
+    made = sample(model, model.schedule, noise, solver=USFSolver(found), times=found.times).x
+    assert report["score"] == pytest.approx(float((made - fine).abs().mean()), rel=1e-3)
+
+    drawn = run(
+        app,
+        ["diffusion", "sample", "digits", "--n", "4", "--decisions", str(out / "found.json"),
+         "--out", str(tmp_path / "g.png"), "--seed", "7", "--json"],
+    )  # fmt: skip
+    assert drawn.exit_code == 0, drawn.output
+    told = json.loads(drawn.stdout)
+    assert (told["evaluations"], told["solver"]) == (3, str(out / "found.json"))
+    images = model.sample(
+        4, torch.Generator().manual_seed(7), solver=USFSolver(found), times=found.times
+    )
+    with Image.open(tmp_path / "g.png") as image:
+        np.testing.assert_array_equal(np.asarray(image), grid(images))
+
+
+def test_a_search_by_the_distance_from_data(tmp_path: Path) -> None:
+    done = run(
+        app,
+        ["diffusion", "search", "digits", "--out", str(tmp_path), "--steps", "2", "--budget", "2",
+         "--n", "80", "--by", "frechet", "--json"],
+    )  # fmt: skip
+    assert done.exit_code == 0, done.output
+    model, found = TrainedModel.load("digits"), Decisions.load(tmp_path / "found.json")
+    made = model.sample(
+        80, torch.Generator().manual_seed(1000), solver=USFSolver(found), times=found.times
+    )
+    expected = Features.load("digits").distance(made, load_images("digits").images)
+    assert json.loads(done.stdout)["score"] == pytest.approx(expected, rel=1e-3)
+
+
 def test_inception_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Features(lambda x: x.flatten(1)[:, :4], None, "x")
     monkeypatch.setattr(Features, "inception", lambda: made)
@@ -124,7 +182,7 @@ def test_ctrl_c_says_how_to_go_on(
     monkeypatch.setattr(training, "train", interrupted)
     done = run(app, ["diffusion", "train", "--data", "digits", "--out", str(tmp_path / "m")])
     assert done.exit_code == 130
-    assert "the same command goes on from the last checkpoint" in done.output
+    assert "the same command goes on from what is kept in" in done.output
 
 
 @pytest.mark.parametrize(
@@ -142,7 +200,12 @@ def test_ctrl_c_says_how_to_go_on(
         (["sample", "digits", "--out", "g.png", "--solver", "tab9"], "got 'tab9'"),
         (["sample", "digits", "--out", "g.png", "--steps", "3"], "tab3 needs 4 steps or more"),
         (["sample", "digits", "--out", "g.png", "--spacing", "x"], "spacing must be one of"),
-        (["sample", "digits", "--out", "g.nonsense"], "unknown file extension"),
+        (["sample", "digits", "--out", "g.nonsense"], "unknown file extension '.nonsense'"),
+        (["sample", "nowhere", "--out", "g.nonsense"], "unknown file extension"),  # asked first
+        (["sample", "digits", "--out", "g.png", "--decisions", "no.json"], "no.json"),
+        (["search", "nowhere", "--out", "s"], "nowhere holds no model"),
+        (["search", "digits", "--out", "s", "--by", "eye"], "by must be flow or frechet, got"),
+        (["search", "digits", "--out", "s", "--strategy", "x", "--n", "2"], "strategy must be one"),
     ],
 )
 def test_errors_are_one_line(

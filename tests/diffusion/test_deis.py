@@ -184,6 +184,54 @@ def test_a_pipeline_takes_it(unet: Any, pipeline: str, solver: str) -> None:
     np.testing.assert_allclose(images, expected, atol=2e-4)
 
 
+def test_a_saved_pipeline_is_loaded_with_it(unet: Any, tmp_path: Path) -> None:
+    scheduler = DEISScheduler(solver="rhoab2", beta_end=0.03)
+    diffusers.DDPMPipeline(unet, scheduler).save_pretrained(tmp_path)
+    again = diffusers.DDPMPipeline.from_pretrained(tmp_path)
+    assert isinstance(again.scheduler, DEISScheduler)
+    assert again.scheduler.solver.name == "rhoab2"
+    assert again.scheduler.schedule.betas[-1] == 0.03
+
+
+def test_the_betas_of_a_cosine_end_at_0_999() -> None:
+    """Nichol and Dhariwal 2021, section 3.2; the last of 1000 would be 1."""
+    theirs = diffusers.DDPMScheduler(beta_schedule="squaredcos_cap_v2")
+    ours = DEISScheduler.from_config(theirs.config)
+    assert ours.schedule.betas[-1] == 0.999
+    np.testing.assert_allclose(ours.schedule.betas, theirs.betas.double(), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("kind", "config", "told"),
+    [
+        ("FlowMatchEulerDiscreteScheduler", {}, "shift=1.0"),
+        ("EDMEulerScheduler", {}, "sigma_data=0.5"),
+        ("EDMDPMSolverMultistepScheduler", {}, "sigma_data=0.5"),
+        ("DPMSolverMultistepScheduler", {"use_flow_sigmas": True}, "use_flow_sigmas=True"),
+        ("EulerDiscreteScheduler", {"sigma_max": 700.0}, "sigma_max=700.0"),
+        ("CogVideoXDDIMScheduler", {}, "snr_shift_scale=3.0"),
+        ("IPNDMScheduler", {}, "no beta_schedule, but num_train_timesteps"),
+    ],
+)
+def test_a_model_of_other_noise_is_refused(kind: str, config: dict[str, Any], told: str) -> None:
+    theirs = getattr(diffusers, kind)(**config)
+    with pytest.raises(ValueError, match=f"configuration has .*{told}.* not the noise of betas"):
+        DEISScheduler.from_config(theirs.config)
+
+
+def _begun_at(timestep: float) -> None:
+    scheduler = DEISScheduler()
+    scheduler.set_timesteps(4)
+    scheduler.step(noise(), timestep, noise())
+
+
+def _overflows() -> None:
+    scheduler = DEISScheduler(solver="ddim")
+    scheduler.set_timesteps(1)
+    x = torch.full((1, 2), 6e4).half()
+    scheduler.step(-x, 999, x)
+
+
 def _bad_step(**changes: Any) -> None:
     scheduler = DEISScheduler(solver="tab1")
     scheduler.set_timesteps(4)
@@ -212,6 +260,10 @@ def _too_far() -> None:
         (lambda: DEISScheduler().set_timesteps(3), "tab3 needs 4 steps or more, got 3"),
         (lambda: DEISScheduler().set_timesteps(2000), "trained on 1000; ask for 999 steps"),
         (lambda: DEISScheduler().step(noise(), 3, noise()), "call set_timesteps before step"),
+        (lambda: _begun_at(123456), "timestep 123456 is none where .* begins: 999, 562, 250, 62"),
+        (lambda: _begun_at(561), "timestep 561 is none where a step of this run begins"),
+        (lambda: _bad_step(timestep=62), "timestep 62 is not that of step 3 of 4, 250"),
+        (_overflows, "the sample after the last step, 1 of 1, has 2 values that are NaN"),
         (lambda: _bad_step(eta=0.5), "eta must be 0 .* got 0.5"),
         (lambda: _bad_step(model_output=noise() * torch.nan),
          "8 values that are NaN or infinite at step 3 of 4, timestep 250"),

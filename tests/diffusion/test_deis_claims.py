@@ -74,17 +74,17 @@ def test_the_flow_of_the_network_is_followed_finely(digits: TrainedModel) -> Non
 
 def test_a_trial_on_the_trained_network() -> None:
     given = {"seed": 3, "device": "cpu", "data": "digits", "evaluations": 20, "count": 2}
-    found = deis.trained_distance(**given, fine=80)
+    found = deis.trained_distance(**given, fine=80, times="same")
     assert set(found.values) == set(ALL)
     assert found.values[OURS] < found.values["DDIM"]
-    again = deis.trained_distance(**given, fine=80)
+    again = deis.trained_distance(**given, fine=80, times="same")
     assert again.values == found.values
 
 
 def test_a_trial_of_the_images() -> None:
     given = {"device": "cpu", "data": "digits", "count": 70}
-    few = deis.quality(seed=0, evaluations=5, **given).values
-    more = deis.quality(seed=0, evaluations=20, **given).values
+    few = deis.quality(seed=0, evaluations=5, times="same", **given).values
+    more = deis.quality(seed=0, evaluations=20, times="same", **given).values
     assert set(few) == set(more) == set(ALL)
     assert all(value > 0 for value in more.values())
     assert more["DDIM"] < few["DDIM"]
@@ -93,10 +93,50 @@ def test_a_trial_of_the_images() -> None:
 
 def test_there_is_a_claim_for_each_budget_and_bed() -> None:
     names = {claim.name: claim for claim in CLAIMS}
-    assert len(names) == 3 * len(BUDGETS)
+    assert len(names) == 5 * len(BUDGETS) + 2
     for budget in BUDGETS:
-        for name in (f"nearer-at-{budget}", f"nearer-at-{budget}-trained"):
-            quick = names[name].quick
-            assert quick is not None
-            assert {work["evaluations"] for work in quick.works} == {budget}
+        for bed in ("", "-trained"):
+            for kind, times in (("", "best"), ("-same-times", "same")):
+                full = names[f"nearer-at-{budget}{bed}{kind}"].full
+                assert full is not None
+                assert {work["evaluations"] for work in full.works} == {budget}
+                assert {work["times"] for work in full.works} == {times}
         assert names[f"better-images-at-{budget}"].quick is None
+
+
+def test_each_has_the_times_that_are_best_for_it_on_other_draws() -> None:
+    """Against all runs written out: on the ring at 10 evaluations not all want the same times."""
+    given: dict[str, Any] = {"device": "cpu", "data": "ring", "evaluations": 10, "count": 16}
+    mixture, schedule = GaussianMixture.ring(8), DiscreteVP.linear()
+    model = mixture.model(schedule)
+
+    def errors(seed: int) -> dict[tuple[str, str], float]:
+        x = torch.randn(16, 2, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+        exact = mixture.flow(x, schedule, schedule.t_max, schedule.t_min)
+        return {
+            (label, spacing): float(
+                (run(label, model, schedule, x, 10, spacing) - exact).abs().mean()
+            )
+            for label in ALL
+            for spacing in ("uniform", "quadratic", "logrho", "karras")
+        }
+
+    chosen_on, judged_on = errors(7 + 5000 + 1000), errors(7 + 1000)
+    best = {
+        label: min(
+            (error, spacing) for (each, spacing), error in chosen_on.items() if each == label
+        )
+        for label in ALL
+    }
+    assert len({spacing for _, spacing in best.values()}) > 1
+    found = deis.distance(seed=7, times="best", **given).values
+    for label in ALL:
+        assert found[label] == pytest.approx(judged_on[label, best[label][1]], rel=1e-9)
+    same = deis.distance(seed=7, times="same", **given).values
+    for label in ALL:
+        assert same[label] == pytest.approx(judged_on[label, "quadratic"], rel=1e-9)
+
+
+def test_times_at_which_one_leaves_all_bounds_are_not_chosen() -> None:
+    errors = {"uniform": float("nan"), "quadratic": float("inf"), "logrho": 2.0, "karras": 3.0}
+    assert set(deis.chosen("best", lambda label, spacing: errors[spacing]).values()) == {"logrho"}

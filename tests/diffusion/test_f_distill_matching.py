@@ -269,6 +269,17 @@ def test_by_hand() -> None:
     assert Weighting("js", clip=(0.5, 4.0), normalize=False)(ratio.log(), level)[3] == 0.8
 
 
+def test_only_the_ratio_is_clipped_not_what_is_made_of_it() -> None:
+    """By hand: ratios clipped to 1/2 and 4 have the mean 11/8, and weights beyond the clip."""
+    ratio, level = torch.tensor([0.1, 0.5, 0.3, 9.0]).double(), torch.full((4,), 0.3)
+    weigh = Weighting("forward-kl", clip=(0.5, 4.0), memory=0.0)
+    expected = torch.tensor([4.0, 4.0, 4.0, 32.0]).double() / 11
+    torch.testing.assert_close(weigh(ratio.log(), level), expected)
+    weigh = Weighting(alpha_divergence(2.0), clip=(0.5, 4.0), memory=0.0)
+    expected = torch.tensor([1.0, 1.0, 1.0, 64.0]).double() * 4 / 67
+    torch.testing.assert_close(weigh(ratio.log(), level), expected)
+
+
 @pytest.mark.parametrize("distance", [0.5, 1.0, 1.5])
 def test_normalized_variance_of_forward_kl(distance: float) -> None:
     """Of two unit Gaussians: the ratio is log-normal, its variance exp(d**2) - 1."""

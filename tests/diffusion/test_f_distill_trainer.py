@@ -159,16 +159,17 @@ def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
     small().save(tmp_path / "state.pt")
     with pytest.raises(ValueError, match="of other networks"):
         small(generator=points(width=8)).load(tmp_path / "state.pt")
-    small(discriminator=None, divergence="reverse-kl", gan_weight=0.0).save(tmp_path / "fewer.pt")
+    plain: dict[str, Any] = {"divergence": "reverse-kl", "gan_weight": 0.0}
+    small(discriminator=None, **plain).save(tmp_path / "fewer.pt")
     with pytest.raises(ValueError, match="of other networks: 'discriminator'"):
-        small(divergence="reverse-kl").load(tmp_path / "fewer.pt")
+        small(**plain).load(tmp_path / "fewer.pt")
     (tmp_path / "cut.pt").write_bytes((tmp_path / "state.pt").read_bytes()[:1000])
     with pytest.raises(ValueError, match=r"cut\.pt is no whole checkpoint"):
         small().train(1, RING.sample, checkpoint=tmp_path / "cut.pt")
     torch.save({"model": 1}, tmp_path / "model.pt")
     with pytest.raises(ValueError, match=r"model\.pt is no state of FDistillTrainer"):
         small().load(tmp_path / "model.pt")
-    with pytest.raises(ValueError, match="a training with js, this one is with forward-kl"):
+    with pytest.raises(ValueError, match="divergence is js there and forward-kl here"):
         small(divergence="forward-kl").load(tmp_path / "state.pt")
 
 
@@ -212,6 +213,50 @@ def test_regression_alone_learns_the_pairs() -> None:
     )
     assert float(student.log_std.detach().exp()) == pytest.approx(0.3, abs=0.02)
     assert figures[-1] < 1e-3 < figures[0]
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.25, 2.0])
+def test_the_regression_counts_by_its_weight(weight: float) -> None:
+    """The gradient of one update, with nothing else in it: by hand."""
+    teacher, student = RING.model(SCHEDULE), Affine((0.0, 0.0), 1.0)
+    noise = torch.randn(64, 2, generator=rng()).double()
+    trainer = FDistillTrainer(
+        teacher, student, teacher, None, SCHEDULE, shape=(2,), divergence="reverse-kl",
+        gan_weight=0.0, regression=(noise[:1], noise[:1] + 0.5), regression_weight=weight, batch=8,
+    )  # fmt: skip
+    trainer.step()
+    assert student.mean.grad is not None
+    # Of one pair alone, d/dm mean((m + z - (z + 0.5))**2) = (m - 0.5) in each of two coordinates.
+    torch.testing.assert_close(student.mean.grad, torch.full((2,), -0.5 * weight).double())
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"lr": 2e-3}, "lr is 0.001 there and 0.002 here"),
+        ({"critic_lr": 5e-3}, "critic_lr is 0.001 there and 0.005 here"),
+        ({"batch": 16}, "batch is 32 there and 16 here"),
+        ({"divergence": "forward-kl"}, "divergence is custom there and forward-kl here"),
+        ({"divergence": lambda r: (r - 1) ** 4 + r**2}, "weights is "),
+        ({"divergence": Weighting(lambda r: r * r.log(), bins=3)}, "bins is 10 there and 3 here"),
+        ({"gan_weight": 0.0}, "gan_weight is 0.001 there and 0.0 here"),
+        ({"scale": "exact"}, "scale is dmd there and exact here"),
+        ({"time_range": (0.02, 0.5)}, r"time_range is \[0.02, 0.98\] there and \[0.02, 0.5\]"),
+        ({"ema": 0.9}, "ema is 0.999 there and 0.9 here"),
+        ({"prediction": "v_prediction"}, "prediction is epsilon there and v_prediction here"),
+        ({"start": 0.5}, "start is 1.0 there and 0.5 here"),
+        ({"schedule": LinearVP(0.1, 19.0)}, "schedule is .* there and .* here"),
+        ({"regression": (torch.zeros(3, 2), torch.zeros(3, 2))}, "regression is None there and "),
+    ],
+)
+def test_a_state_of_other_settings_is_refused(
+    tmp_path: Path, changes: dict[str, Any], told: str
+) -> None:
+    own: dict[str, Any] = {"divergence": lambda r: r * r.log()}
+    small(**own).save(tmp_path / "state.pt")
+    small(divergence=lambda r: r.log() * r).load(tmp_path / "state.pt")  # the same function
+    with pytest.raises(ValueError, match=rf"state\.pt has other settings: .*{told}.*; remove it"):
+        small(**{**own, **changes}).load(tmp_path / "state.pt")
 
 
 def test_the_same_seed_gives_the_same_and_the_global_one_is_left_alone() -> None:
@@ -287,10 +332,20 @@ def test_bad_settings() -> None:
         ({"generator": generator, "fake_score": generator}, "with the fake score"),
         ({"batch": 0}, "at least 1, got 0 and 2"),
         ({"critic_updates": 0}, "at least 1, got 32 and 0"),
-        ({"gan_weight": -1.0}, "must be >= 0, got -1.0 and 0.0"),
+        ({"gan_weight": -1.0}, "gan_weight must be >= 0 and finite, got -1.0"),
+        ({"gan_weight": math.nan}, "gan_weight must be >= 0 and finite, got nan"),
+        ({"r1_weight": math.inf}, "r1_weight must be >= 0 and finite, got inf"),
+        ({"lr": math.nan}, "lr must be >= 0 and finite, got nan"),
+        ({"critic_lr": -1.0}, "critic_lr must be >= 0 and finite, got -1.0"),
+        ({"weight_decay": math.nan}, "weight_decay must be >= 0 and finite, got nan"),
+        ({"ema": math.nan}, "ema must be from 0 to below 1, got nan"),
+        ({"ema": 1.0}, "ema must be from 0 to below 1, got 1.0"),
+        ({"start": 5.0}, "start must be a time of the schedule, 0.001 to 1.0; got 5.0"),
         ({"scale": "none"}, "'dmd' or 'exact', got 'none'"),
-        ({"regression": (torch.zeros(3, 2), torch.zeros(4, 2))}, r"one shape, got \(3, 2\) and"),
-        ({"regression_weight": -0.1}, "regression_weight must be >= 0, got -0.1"),
+        ({"regression": (torch.zeros(3, 2), torch.zeros(4, 2))}, r"got \(3, 2\) and \(4, 2\)"),
+        ({"regression": (torch.zeros(3, 5), torch.zeros(3, 5))}, r"\(count, 2\), got \(3, 5\)"),
+        ({"regression": (torch.zeros(0, 2), torch.zeros(0, 2))}, r"got \(0, 2\)"),
+        ({"regression_weight": -0.1}, "regression_weight must be >= 0 and finite, got -0.1"),
     ):
         with pytest.raises(ValueError, match=words):
             small(**changes)
@@ -306,6 +361,10 @@ def test_bad_settings() -> None:
         small().train(1)
     with pytest.raises(ValueError, match=r"must be \(2,\), got \(3,\)"):
         small().train(1, torch.zeros(10, 3))
+    with pytest.raises(ValueError, match="data is empty"):
+        small().train(1, torch.zeros(0, 2))
+    with pytest.raises(ValueError, match="save_every must be at least 1, got 0"):
+        small().train(1, RING.sample, save_every=0)
 
 
 def test_plain_dmd_needs_no_discriminator() -> None:

@@ -123,6 +123,10 @@ def test_the_perfect_network_at_a_time_for_each_sample(
     ("arguments", "match"),
     [
         ((torch.ones(2), torch.zeros(3, 2), torch.ones(3)), "do not match"),
+        ((torch.ones(0), torch.zeros(0, 2), torch.ones(0)), "got 0 components in 2 dimensions"),
+        ((torch.ones(1), torch.full((1, 2), torch.nan), torch.ones(1)), "means .* but 2 values"),
+        ((torch.ones(1), torch.zeros(1, 2), torch.tensor([torch.inf])), "covariances .* but 1 val"),
+        ((torch.tensor([torch.inf]), torch.zeros(1, 2), torch.ones(1)), "and finite, got .inf"),
         ((torch.tensor([1.0, 0.0]), torch.zeros(2, 2), torch.ones(2)), "weights must be > 0"),
         ((torch.ones(2), torch.zeros(2, 3), torch.ones(2, 3)), "covariances must have shape"),
         ((torch.ones(1), torch.zeros(1, 2), torch.tensor([[[1.0, 0], [1, 1]]])), "symmetric"),
@@ -132,3 +136,8 @@ def test_the_perfect_network_at_a_time_for_each_sample(
 def test_bad_mixtures(arguments: tuple[torch.Tensor, ...], match: str) -> None:
     with pytest.raises(ValueError, match=match):
         GaussianMixture(*arguments)
+
+
+def test_a_ring_without_modes() -> None:
+    with pytest.raises(ValueError, match=r"needs a component .* got 0 components"):
+        GaussianMixture.ring(0)

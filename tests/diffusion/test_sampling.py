@@ -7,10 +7,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from paperworks.diffusion.integrators import SOLVERS, AdamsBashforth
+from paperworks.diffusion.integrators import SOLVERS, AdamsBashforth, LinearCourse, Move
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
-from paperworks.diffusion.schedules import CosineVP, DiscreteVP, LinearVP
+from paperworks.diffusion.schedules import CosineVP, DiscreteVP, Floats, LinearVP, Schedule
+from paperworks.diffusion.solver import Course, Solver
 
 SCHEDULE, MIXTURE = LinearVP(), GaussianMixture.ring(5)
 MODEL = MIXTURE.model(SCHEDULE)
@@ -118,6 +119,49 @@ def test_nan_is_named_with_its_step(solver: str, evaluation: int, where: str, va
         sample(model, SCHEDULE, noise(), solver=solver, steps=6)
 
 
+def test_a_sample_that_left_the_numbers_is_told_even_after_the_last_step() -> None:
+    """In float16 it does not fit any more; the model saw none of it."""
+    huge: Any = lambda x, t: torch.full_like(x, -3e4)  # noqa: E731
+    with pytest.raises(
+        ValueError, match=r"sample after the last step, 4 of 4, .* 8 values that are"
+    ):
+        sample(huge, CosineVP(t_max=0.99), noise().half(), steps=4, solver="ddim")
+
+
+def test_the_model_is_not_blamed_for_a_sample_of_nan() -> None:
+    class Broken(Solver):
+        """Of which the second step goes wrong."""
+
+        name = "broken"
+
+        def begin(self, schedule: Schedule, times: Floats) -> Course:
+            nan = float("nan")
+            return LinearCourse(times[:-1], [Move(True, c, (0.0,)) for c in (1.0, nan, 1.0)])
+
+    with pytest.raises(
+        ValueError, match=r"the sample that the model is asked about at step 3 of 3"
+    ):
+        sample(MODEL, SCHEDULE, noise(), solver=Broken(), steps=3)
+
+
+@pytest.mark.parametrize("solver", ["tab1", "rho-heun"])
+def test_of_half_precision_the_sum_of_the_steps_is_not(solver: str) -> None:
+    """The model sees float16, and what it says is summed in float32: rounded once, at the end."""
+    start = noise(100).half()
+
+    def model(x: Tensor, t: float) -> Tensor:
+        assert x.dtype == torch.float16
+        return torch.full_like(x, 0.01)
+
+    found = sample(model, SCHEDULE, start, solver=solver, steps=50).x
+    exact = sample(lambda x, t: torch.full_like(x, float(torch.tensor(0.01).half())), SCHEDULE,
+                   start.double(), solver=solver, steps=50).x  # fmt: skip
+    assert found.dtype == torch.float16
+    # Half a unit in the last place, and a little for float32.
+    unit = torch.finfo(torch.float16).eps * exact.abs()
+    assert bool(((found.double() - exact).abs() <= 0.51 * unit + 1e-5).all())
+
+
 def test_large_but_finite_values_pass() -> None:
     """Their sum overflows in float16, and they are finite all the same."""
 
@@ -136,8 +180,9 @@ def test_large_but_finite_values_pass() -> None:
         ({"prediction": "noise"}, r"prediction must be one of .*; got 'noise'"),
         ({"solver": "tab3", "steps": 3}, "tab3 needs 4 steps or more, got 3"),
         ({"steps": 0}, "steps must be at least 1, got 0"),
-        ({"times": [1.0, 0.5, 0.6, 0.1]}, "step 1 goes from 0.5 to 0.6"),
-        ({"times": [1.0, 0.5, 0.3, 0.0]}, "time 0.0 of step 3 is outside"),
+        ({"times": [1.0, 0.5, 0.6, 0.1]}, "step 2 goes from 0.5 to 0.6"),
+        ({"times": [1.0, 0.5, 0.3, 0.0]}, "time 0.0, where step 3 ends, is outside"),
+        ({"x": torch.tensor([[1.0, torch.nan]])}, "the sample to start from, x, has 1 values"),
         ({"x": torch.zeros(2, 2, dtype=torch.int64)}, "x must be floating point, got torch.int64"),
         ({"model": lambda x, t: x[:1]}, r"its input \(4, 2\), got \(1, 2\) at step 1 of 10"),
     ],

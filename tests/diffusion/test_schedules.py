@@ -3,14 +3,18 @@ from __future__ import annotations
 import mpmath
 import numpy as np
 import pytest
+import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import ArrayLike
 
+from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.schedules import (
     EDM,
     VE,
     CosineVP,
     DiscreteVP,
+    Floats,
     FlowMatching,
     LinearVP,
     Schedule,
@@ -108,28 +112,59 @@ def test_noise_only_grows(schedule: Schedule) -> None:
 def test_times_that_can_be_stepped_through() -> None:
     schedule = LinearVP()
     assert schedule.check([1, 0.5, 0.001]).dtype == np.float64
-    with pytest.raises(ValueError, match=r"step 1 goes from 0.5 to 0.7"):
+    with pytest.raises(ValueError, match=r"step 2 goes from 0.5 to 0.7"):
         schedule.check([1, 0.5, 0.7, 0.1])
-    with pytest.raises(ValueError, match=r"time 1.5 of step 0 is outside 0.001 to 1.0"):
+    with pytest.raises(ValueError, match=r"time 1.5, where step 1 begins, is outside 0.001"):
         schedule.check([1.5, 0.5])
-    with pytest.raises(ValueError, match="time nan of step 1"):
+    with pytest.raises(ValueError, match="time nan, where step 1 ends, is outside"):
         schedule.check([1, float("nan")])
     with pytest.raises(ValueError, match="two or more"):
         schedule.check([1])
+
+
+def test_a_schedule_that_is_not_monotone_is_told_with_the_step() -> None:
+    class Bent(LinearVP):
+        """Noise that falls again between 0.4 and 0.6."""
+
+        def log_alpha(self, t: ArrayLike) -> Floats:
+            t = np.asarray(t, np.float64)
+            return super().log_alpha(np.where((t > 0.4) & (t < 0.6), 1 - t, t))
+
+    times = [1.0, 0.8, 0.59, 0.41, 0.1]
+    with pytest.raises(
+        ValueError, match=r"not monotone: in step 3, from time 0.59 to 0.41, .* to -"
+    ):
+        Bent().check(times)
+    Bent().check([1.0, 0.8, 0.1])
+    sample(lambda x, t: 0 * x, LinearVP(), torch.zeros(1, 2), times=times)
+    with pytest.raises(ValueError, match="not monotone: in step 3"):
+        sample(lambda x, t: 0 * x, Bent(), torch.zeros(1, 2), times=times)
+
+
+def test_equal_schedules_have_equal_digests() -> None:
+    assert LinearVP().digest() == LinearVP(0.1, 20.0).digest()
+    others = {LinearVP(0.1, 20.1), LinearVP(t_min=1e-2), CosineVP(), EDM(), DiscreteVP.linear()}
+    assert len({each.digest() for each in (LinearVP(), *others)}) == 6
 
 
 @pytest.mark.parametrize(
     ("build", "match"),
     [
         (lambda: LinearVP(20, 0.1), "beta_min < beta_max"),
-        (lambda: LinearVP(t_min=0), "0 < t_min < t_max must hold, got 0"),
-        (lambda: CosineVP(s=-1), "s must be >= 0, got -1"),
+        (lambda: LinearVP(0.1, np.inf), "infinity must hold, got 0.1 and inf"),
+        (lambda: LinearVP(0.1, np.nan), "infinity must hold, got 0.1 and nan"),
+        (lambda: CosineVP(s=np.inf), "s must be >= 0 and finite, got inf"),
+        (lambda: VE(1, np.inf), "infinity must hold, got 1 and inf"),
+        (lambda: EDM(1, np.inf), "infinity must hold, got 1 and inf"),
+        (lambda: FlowMatching(np.inf), "shift must be > 0 and finite, got inf"),
+        (lambda: LinearVP(t_min=0), "0 < t_min < t_max < infinity must hold, got 0"),
+        (lambda: CosineVP(s=-1), "s must be >= 0 and finite, got -1"),
         (lambda: CosineVP(t_max=1), "t_max must be below 1"),
         (lambda: DiscreteVP([0.1, 1.0]), "got 1.0 at 1"),
         (lambda: DiscreteVP([0.1]), "two or more"),
         (lambda: VE(2, 1), "sigma_min < sigma_max"),
         (lambda: EDM(2, 1), "t_min < t_max"),
-        (lambda: FlowMatching(0), "shift must be > 0, got 0"),
+        (lambda: FlowMatching(0), "shift must be > 0 and finite, got 0"),
         (lambda: FlowMatching(t_max=1), "t_max must be below 1"),
         (lambda: EDM().time_of_alpha(0.5), "alpha is 1 at all times"),
     ],

@@ -195,3 +195,10 @@ def test_shipped_weights_are_checked(
 def test_bad_requests(digits: TrainedModel, given: dict[str, int]) -> None:
     with pytest.raises(ValueError, match="must be at least 1"):
         digits.sample(generator=torch.Generator(), **given)
+
+
+def test_a_folder_of_a_model_of_other_noise(digits: TrainedModel, tmp_path: Path) -> None:
+    digits.save(tmp_path)
+    diffusers.FlowMatchEulerDiscreteScheduler().save_pretrained(tmp_path / "scheduler")
+    with pytest.raises(ValueError, match=r"configuration has shift=1.0.* not the noise of betas"):
+        TrainedModel.load(tmp_path)

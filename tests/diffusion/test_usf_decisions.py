@@ -61,7 +61,11 @@ def test_points_that_are_not_said_are_the_last_ones() -> None:
         ({"order": 2.0}, "order must be 1 to 4, got 2.0"),
         ({"prediction": "epsilon"}, "one of noise, data; got 'epsilon'"),
         ({"estimate": "euler"}, "estimate must be one of taylor.*; got 'euler'"),
-        ({"scaling": "bh3"}, "scaling must be a number or one of none, bh1.*; got 'bh3'"),
+        ({"scaling": "bh3"}, "scaling must be a finite number or one of none, bh1.*; got 'bh3'"),
+        ({"scaling": float("nan")}, "scaling must be a finite number or one of .*; got nan"),
+        ({"scaling": None}, "scaling must be a finite number .*; got None"),
+        ({"scaling": [1]}, r"scaling must be a finite number .*; got \[1\]"),
+        ({"scaling": True}, "scaling must be a finite number .*; got True"),
         ({"start": -1}, "start must be 0 or above, got -1"),
         ({"corrector": 1}, "corrector must be true or false, got 1"),
         ({"estimate": "adams-t", "scaling": "bh1"}, "'adams-t' takes no start, points or scaling"),
@@ -86,7 +90,11 @@ def test_steps_that_cannot_be(changes: dict[str, Any], match: str) -> None:
         ({"times": [5], "steps": []}, "at least one step"),
         ({"times": [999, 600, 700, 0]}, "must fall .* step 2 of 3 goes from 600 to 700"),
         ({"times": [999, 600, 600, 0]}, "step 2 of 3 goes from 600 to 600"),
-        ({"times": [999, float("nan"), 2, 0]}, "step 1 of 3 goes from 999 to nan"),
+        ({"times": [999, float("nan"), 2, 0]}, "finite numbers, got nan as number 2 of 4"),
+        ({"times": [float("inf"), 5, 2, 0]}, "finite numbers, got inf as number 1 of 4"),
+        ({"times": [999, 5, "a", 0]}, "finite numbers, got 'a' as number 3 of 4"),
+        ({"times": [999, 5, 2, None]}, "finite numbers, got None as number 4 of 4"),
+        ({"times": [999, 5, 2, False]}, "finite numbers, got False as number 4 of 4"),
         ({"times": 999}, "'times' must be a list, got 999"),
         ({"steps": "all"}, "'steps' must be a list, got 'all'"),
         (
@@ -111,3 +119,18 @@ def test_records_that_cannot_be(data: dict[str, Any], match: str) -> None:
 def test_a_list_is_no_record() -> None:
     with pytest.raises(ValueError, match="need 'times' and 'steps' and nothing else, got list"):
         Decisions.from_json("[1, 2]")
+
+
+@pytest.mark.parametrize(
+    ("text", "match"),
+    [
+        ("{", "Expecting property name"),
+        ('{"times": [9, 0], "steps": [{"scaling": NaN}]}', "step 1 of 1: scaling .* got nan"),
+        ('{"times": [9, 4, 0], "steps": [{}]}', "1 steps need 2 times .* got 3 times"),
+    ],
+)
+def test_a_file_that_holds_none_is_named(tmp_path: Path, text: str, match: str) -> None:
+    path = tmp_path / "found.json"
+    path.write_text(text)
+    with pytest.raises(ValueError, match=rf"found\.json holds no decisions: .*{match}"):
+        Decisions.load(path)

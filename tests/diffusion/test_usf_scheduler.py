@@ -147,6 +147,13 @@ def test_a_pipeline_takes_it(unet: Any, pipeline: str) -> None:
     np.testing.assert_allclose(images, expected, atol=2e-4)
 
 
+def test_a_saved_pipeline_is_loaded_with_it(unet: Any, tmp_path: Path) -> None:
+    diffusers.DDPMPipeline(unet, USFScheduler(UNIPC)).save_pretrained(tmp_path)
+    again = diffusers.DDPMPipeline.from_pretrained(tmp_path)
+    assert isinstance(again.scheduler, USFScheduler)
+    assert again.scheduler.decisions == UNIPC
+
+
 def _nan() -> None:
     scheduler = USFScheduler(UNIPC)
     scheduler.set_timesteps()
@@ -162,8 +169,13 @@ def _nan() -> None:
         (lambda: USFScheduler(UNIPC).set_timesteps(10),
          "decisions have 6 steps, got num_inference_steps=10: ask for 6, or search for"),
         (lambda: USFScheduler({"times": [9, 0], "steps": [{}, {}]}), "2 steps need 3 times"),
-        (lambda: USFScheduler(Decisions((1000, 0), (Step(),))), "1000.0 of step 0 is outside"),
-        (lambda: USFScheduler(UNIPC, num_train_timesteps=500), "999.0 of step 0 is outside 0.0"),
+        (lambda: USFScheduler(Decisions((1000, 0), (Step(),))), "1000.0, where step 1 begins"),
+        (lambda: USFScheduler(UNIPC, num_train_timesteps=500), "999.0, where .* outside 0.0"),
+        (lambda: USFScheduler.from_config(diffusers.DDPMScheduler().config),
+         r"decisions are missing: USFScheduler.from_config\(config, decisions='found.json'\)"),
+        (lambda: USFScheduler.from_config(
+            diffusers.FlowMatchEulerDiscreteScheduler().config, decisions=UNIPC),
+         "configuration has shift=1.0"),
         (lambda: USFScheduler(UNIPC, thresholding=True), "thresholding must be False"),
         (lambda: USFScheduler(UNIPC, prediction_type="score"), "got 'score'"),
         (lambda: USFScheduler(UNIPC).step(noise(), 3, noise()), "call set_timesteps before step"),

@@ -18,6 +18,7 @@ from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.objective import OnSamples
 from paperworks.diffusion.usf.presets import by_hand, ddim, unipc
 from paperworks.diffusion.usf.search import Found, search_schedule
+from paperworks.diffusion.usf.space import Space
 
 SCHEDULE = LinearVP()
 SMALL: dict[str, Any] = {"budget": 64, "population": 40, "batch": 12}
@@ -87,12 +88,13 @@ def test_a_search_that_was_stopped_goes_on(tmp_path: Path, whole: Found, stop: i
     counted = Counted()
     found = search_schedule(counted, SCHEDULE, 4, folder=tmp_path, **SMALL)
     assert found == whole
-    assert len(counted.seen) == 64 - stop
+    # One is evaluated again, to see whether the objective is the same.
+    assert len(counted.seen) == 64 - stop + 1
     assert Decisions.load(tmp_path / "found.json") == found.decisions
     # And a larger budget goes on from there.
     more = Counted()
     longer = search_schedule(more, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 70})
-    assert len(more.seen) == 6
+    assert len(more.seen) == 6 + 1
     assert longer.history[:64] == found.history
     assert not list(tmp_path.glob("*.part"))
 
@@ -169,9 +171,13 @@ def test_an_objective_that_raises_is_named_with_its_decisions() -> None:
     ("changes", "match"),
     [
         ({"strategy": "annealing"}, "strategy must be one of s3, evolution, random; got 'ann"),
-        ({"steps": 0}, "steps must be 1 or more, got 0"),
-        ({"budget": 0}, "budget must be 1 or more, got 0"),
-        ({"batch": 0}, "batch must be 1 or more, got 0"),
+        ({"steps": 0}, "steps must be a whole number of 1 or more, got 0"),
+        ({"budget": 0}, "budget must be a whole number of 1 or more, got 0"),
+        ({"batch": 0}, "batch must be a whole number of 1 or more, got 0"),
+        ({"budget": 2.5}, "budget must be a whole number of 1 or more, got 2.5"),
+        ({"population": -1}, "population must be a whole number of 0 or more, got -1"),
+        ({"jobs": 0}, "jobs must be a whole number other than 0, got 0"),
+        ({"initial": [], "population": 0}, "nothing to begin with: initial is empty"),
         ({"initial": [ddim([1.0, 0.5, 0.001])]}, "for 3 steps, but initial has a schedule of 2"),
     ],
 )
@@ -198,6 +204,57 @@ def test_the_folder_of_another_search(tmp_path: Path, changes: dict[str, Any], m
         search_schedule(
             objective, given.pop("schedule"), given.pop("steps"), folder=tmp_path, **given
         )
+
+
+def test_the_folder_of_another_objective(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"folder": tmp_path, "budget": 4}
+    found = search_schedule(objective, SCHEDULE, 3, **settings)
+    match = r"search\.json is of another objective: its first schedule has the score"
+    for other in (lambda d: objective(d) * 1.01, lambda d: math.nan):
+        with pytest.raises(ValueError, match=match):
+            search_schedule(other, SCHEDULE, 3, **settings)
+    # Rounding alone is no other objective.
+    assert search_schedule(lambda d: objective(d) * (1 + 1e-6), SCHEDULE, 3, **settings) == found
+
+
+def test_children_come_of_two_parents_as_often_as_it_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    crossed: list[tuple[Decisions, Decisions]] = []
+    mutated: list[Decisions] = []
+    cross, mutate = Space.cross, Space.mutate
+
+    def counted(self: Space, one: Decisions, two: Decisions, rng: np.random.Generator) -> Decisions:
+        crossed.append((one, two))
+        return cross(self, one, two, rng)
+
+    def changed(self: Space, decisions: Decisions, rng: np.random.Generator) -> Decisions:
+        mutated.append(decisions)
+        return mutate(self, decisions, rng)
+
+    monkeypatch.setattr(Space, "cross", counted)
+    monkeypatch.setattr(Space, "mutate", changed)
+    found = search_schedule(
+        objective, SCHEDULE, 4, strategy="evolution", budget=160, population=40, batch=40
+    )
+    assert 0.2 < len(crossed) / len(mutated) < 0.4
+    assert sum(one != two for one, two in crossed) > 0.8 * len(crossed)
+    # And what is crossed is what is changed: no parent, most of the time.
+    known = {each for each, _ in found.history}
+    assert sum(each not in known for each in mutated) > 0.1 * len(mutated)
+
+
+def test_a_folder_takes_one_search_at_a_time(tmp_path: Path) -> None:
+    def twice(decisions: Decisions) -> float:
+        with pytest.raises(RuntimeError, match="another process searches in"):
+            search_schedule(objective, SCHEDULE, 3, budget=2, folder=tmp_path)
+        return objective(decisions)
+
+    search_schedule(twice, SCHEDULE, 3, budget=1, folder=tmp_path)
+    assert search_schedule(objective, SCHEDULE, 3, budget=2, folder=tmp_path).evaluations == 2
+
+
+def test_an_objective_that_is_never_finite() -> None:
+    with pytest.raises(ValueError, match="none of the 3 evaluated schedules has a finite score"):
+        search_schedule(lambda decisions: math.nan, SCHEDULE, 3, budget=3)
 
 
 # On samples --------------------------------------------------------------------------------------

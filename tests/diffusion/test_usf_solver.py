@@ -147,6 +147,18 @@ def test_a_course_may_begin_later() -> None:
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-12)
 
 
+def test_a_course_that_begins_later_keeps_its_scalings() -> None:
+    """Of a step whose order becomes lower as well: an order 3 with a scaled first derivative."""
+    times = list(spaced(SCHEDULE, 5))
+    steps = [Step(), Step(2), Step(3), Step(3, scaling=0.4), Step(2, "data", scaling="bh1")]
+    solver = USFSolver(Decisions(times, steps))
+    found = sample(MODEL, SCHEDULE, noise(), solver=solver, times=times[2:]).x
+    rest = [Step(), Step(2, scaling=0.4), Step(2, "data", scaling="bh1")]
+    torch.testing.assert_close(found, run(Decisions(times[2:], rest), noise()), rtol=0, atol=1e-12)
+    plain = [Step(), Step(2), Step(2, "data", scaling="bh1")]
+    assert float((found - run(Decisions(times[2:], plain), noise())).abs().max()) > 1e-4
+
+
 def test_nan_is_named_with_its_step() -> None:
     count = iter(range(10))
 
@@ -174,5 +186,5 @@ def test_times_that_are_not_the_decisions(times: Any, match: str) -> None:
 
 def test_times_outside_the_schedule() -> None:
     decisions = Decisions((999, 500, 0), (Step(), Step()))
-    with pytest.raises(ValueError, match=r"time 999.0 of step 0 is outside 0.001 to 1.0"):
+    with pytest.raises(ValueError, match=r"time 999.0, where step 1 begins, is outside 0.001"):
         sample(MODEL, SCHEDULE, noise(), solver=USFSolver(decisions), times=decisions.times)

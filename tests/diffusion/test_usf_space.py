@@ -91,6 +91,28 @@ def test_features_tell_solvers_apart(schedule: Schedule) -> None:
     np.testing.assert_array_equal(found[:, 1:, 0], found[:, :-1, 1])
 
 
+def test_features_say_how_each_step_is_made() -> None:
+    """One column of its own for each choice: written out for one schedule."""
+    steps = (
+        Step(corrector=True),
+        Step(2, "data", scaling="bh2"),
+        Step(3, "noise", points=[[1], [1, 2]], corrector=True),
+        Step(4, "data", "adams-rho"),
+        Step(3, "noise", scaling="3m"),
+        Step(2, "noise", scaling=-0.2),
+    )
+    found = Space(LinearVP(), 6).features([Decisions(np.linspace(1, 0.001, 7), steps)])[0]
+    orders, corrector = found[:, 3:7], found[:, 7]
+    np.testing.assert_array_equal(orders, np.eye(4)[[0, 1, 2, 3, 2, 1]])
+    np.testing.assert_array_equal(corrector, [1, 0, 1, 0, 0, 0])
+    np.testing.assert_array_equal(found[:, 8:10], np.eye(2)[[0, 1, 0, 1, 0, 0]])
+    np.testing.assert_array_equal(found[:, 10:14], np.eye(4)[[0, 0, 0, 2, 0, 0]])
+    np.testing.assert_array_equal(found[:, 14], [0, 0, 0.5, 0, 0, 0])
+    np.testing.assert_array_equal(found[:, 15:19], [[0] * 4, [0, 1, 0, 0], *[[0] * 4] * 4])
+    np.testing.assert_array_equal(found[:, 19], [0, 0, 0, 0, 0, -2])
+    np.testing.assert_array_equal(found[:, 20], [0, 0, 0, 0, 1, 0])
+
+
 def test_features_leave_out_what_does_not_matter() -> None:
     space, times = Space(LinearVP(), 2), (1.0, 0.5, 0.001)
     one = Decisions(times, (Step(), Step()))

@@ -6,16 +6,21 @@ for a perfect network, the score of a Gaussian mixture, whose flow is integrated
 networks trained on small images, the flow of which 128 or 256 long steps of RK4 follow. The second
 is the Fréchet distance in the features of a small classifier of the same images, not Inception FID.
 
-All contenders have DDPM's schedule of 1000 betas, start from the same noise, stop at the paper's
-times (equal steps of sqrt(t)), and end at the same time; a scheduler of diffusers is given these
-times in place of its own. Each has the same number of evaluations, or one less where it cannot be
-had: Heun's method of Karras et al. takes 2 N - 1. Ours is tAB-DEIS with the polynomial of degree 3,
-the paper's best at all these numbers; of diffusers' DEIS and DPM-Solver++, the orders 2 and 3.
+All contenders have DDPM's schedule of 1000 betas, start from the same noise, and end at the same
+time; a scheduler of diffusers is given our times in place of its own. Where they stop on the way is
+part of a method. So in the claims of the first kind each of them, ours too, has the spacing of four
+that is best for it: on other noise, and on another mixture of the same kind where they are drawn.
+In the second kind, "same-times", all stop at the paper's times (equal steps of sqrt(t)).
+
+Each has the same number of evaluations, or one less where it cannot be had: Heun's method of
+Karras et al. takes 2 N - 1. Ours is tAB-DEIS with the polynomial of degree 3, the paper's best at
+all these numbers; of diffusers' DEIS and DPM-Solver++, the orders 2 and 3.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 from typing import Any
 
@@ -23,12 +28,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paperworks.claims._mixtures import build
 from paperworks.diffusion.frechet import Features, frechet_distance
 from paperworks.diffusion.images import load_images
-from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.schedules import DiscreteVP, Floats
-from paperworks.diffusion.timesteps import spaced
+from paperworks.diffusion.timesteps import SPACINGS, spaced
 from paperworks.diffusion.training import trained
 from paperworks.experiment import Claim, Effect, Tier, TrialResult
 
@@ -42,15 +47,10 @@ DIFFUSERS = {
 }
 CONTENDERS = ("DDIM", "Euler", "Heun", *DIFFUSERS)
 BUDGETS = (5, 10, 15, 20)
+OTHERS = 5000
+"""What is added to a seed for the draws on which times are chosen."""
 
 Model = Callable[[Tensor, Any], Tensor]
-
-
-def build(name: str, seed: int) -> GaussianMixture:
-    """The data: "ring", or "random-D" for ten components in D dimensions."""
-    if name == "ring":
-        return GaussianMixture.ring(8)
-    return GaussianMixture.random(int(name[7:]), 10, torch.Generator().manual_seed(seed))
 
 
 def run(
@@ -110,124 +110,204 @@ def heun(model: Model, schedule: DiscreteVP, x: Tensor, times: Floats) -> Tensor
     return y * float(schedule.alpha(times[-1]))
 
 
-def distance(*, seed: int, device: str, data: str, evaluations: int, count: int) -> TrialResult:
-    """How far from the exact flow each ends; on the CPU, where such small problems are fastest."""
-    mixture, schedule = build(data, seed), DiscreteVP.linear()
-    x = torch.randn(count, mixture.dim, generator=_drawn(seed), dtype=torch.float64)
-    exact = mixture.flow(x, schedule, schedule.t_max, schedule.t_min)
-    model = mixture.model(schedule)
+def chosen(times: str, error: Callable[[str, str], float]) -> Mapping[str, str]:
+    """The spacing of each contender and of ours.
+
+    Parameters
+    ----------
+    times : {"best", "same"}
+    error : callable
+        Of a label and a spacing, on draws of their own; what is not finite is the worst.
+    """
+    labels = (OURS, *CONTENDERS)
+    if times == "same":
+        return dict.fromkeys(labels, "quadratic")
+
+    def known(label: str, spacing: str) -> float:
+        found = error(label, spacing)
+        return found if math.isfinite(found) else math.inf
+
+    return {label: min(SPACINGS, key=lambda each: known(label, each)) for label in labels}
+
+
+class Bed:
+    """A network, noise to start from, and where its flow takes that."""
+
+    def __init__(self, model: Model, schedule: DiscreteVP, x: Tensor, exact: Tensor):
+        self.model, self.schedule, self.x, self.exact = model, schedule, x, exact
+
+    def error(self, label: str, evaluations: int, spacing: str) -> float:
+        """The mean absolute difference."""
+        found = run(label, self.model, self.schedule, self.x, evaluations, spacing)
+        return float((found - self.exact).abs().mean())
+
+
+def _nearest(make: Callable[[int], Bed], seed: int, evaluations: int, times: str) -> TrialResult:
+    """On the bed of a seed, with times that were chosen on that of another one."""
+    other = make(seed + OTHERS) if times == "best" else None
+
+    def error(label: str, spacing: str) -> float:
+        assert other is not None
+        return other.error(label, evaluations, spacing)
+
+    spacings, bed = chosen(times, error), make(seed)
     return TrialResult(
-        {
-            label: float((run(label, model, schedule, x, evaluations) - exact).abs().mean())
-            for label in (OURS, *CONTENDERS)
-        }
+        {label: bed.error(label, evaluations, each) for label, each in spacings.items()}
     )
+
+
+def distance(
+    *, seed: int, device: str, data: str, evaluations: int, count: int, times: str
+) -> TrialResult:
+    """How far from the exact flow each ends; on the CPU, where such small problems are fastest."""
+
+    def make(seed: int) -> Bed:
+        mixture, schedule = build(data, seed), DiscreteVP.linear()
+        x = torch.randn(count, mixture.dim, generator=_drawn(seed), dtype=torch.float64)
+        exact = mixture.flow(x, schedule, schedule.t_max, schedule.t_min)
+        return Bed(mixture.model(schedule), schedule, x, exact)
+
+    return _nearest(make, seed, evaluations, times)
 
 
 def trained_distance(
-    *, seed: int, device: str, data: str, evaluations: int, count: int, fine: int
+    *, seed: int, device: str, data: str, evaluations: int, count: int, fine: int, times: str
 ) -> TrialResult:
     """How far from the flow of a trained network each ends, as ``fine`` evaluations follow it."""
     model = trained(data, device=device)
-    schedule, x = model.schedule, model.noise(count, _drawn(seed)).double()
-    exact = sample(model, schedule, x, solver="rho-rk4", steps=fine // 4, spacing="logrho").x
-    return TrialResult(
-        {
-            label: float((run(label, model, schedule, x, evaluations) - exact).abs().mean())
-            for label in (OURS, *CONTENDERS)
-        }
-    )
+
+    def make(seed: int) -> Bed:
+        schedule, x = model.schedule, model.noise(count, _drawn(seed)).double()
+        exact = sample(model, schedule, x, solver="rho-rk4", steps=fine // 4, spacing="logrho").x
+        return Bed(model, schedule, x, exact)
+
+    return _nearest(make, seed, evaluations, times)
 
 
-def quality(*, seed: int, device: str, data: str, evaluations: int, count: int) -> TrialResult:
+def quality(
+    *, seed: int, device: str, data: str, evaluations: int, count: int, times: str
+) -> TrialResult:
     """The Fréchet distance of each one's images from those that the network was trained on."""
     model, features = trained(data, device=device), Features.load(data)
-    batches = model.noise(count, _drawn(seed)).split(250)
     real = features(load_images(data).images)
-    values = {}
-    for label in (OURS, *CONTENDERS):
-        images = [run(label, model, model.schedule, x, evaluations).clamp(-1, 1) for x in batches]
-        values[label] = frechet_distance(features(torch.cat(images)), real)
-    return TrialResult(values)
+
+    def error(label: str, spacing: str, seed: int = seed + OTHERS) -> float:
+        batches = model.noise(count, _drawn(seed)).split(250)
+        images = torch.cat(
+            [run(label, model, model.schedule, x, evaluations, spacing) for x in batches]
+        )
+        if not bool(images.isfinite().all()):
+            return math.inf
+        return frechet_distance(features(images.clamp(-1, 1)), real)
+
+    spacings = chosen(times, error)
+    return TrialResult({label: error(label, each, seed) for label, each in spacings.items()})
 
 
 def _drawn(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed + 1000)
 
 
-def _works(names: tuple[str, ...], evaluations: int, count: int) -> list[dict[str, Any]]:
-    return [{"data": name, "evaluations": evaluations, "count": count} for name in names]
+def _works(names: tuple[str, ...], **settings: Any) -> list[dict[str, Any]]:
+    return [{"data": name, **settings} for name in names]
 
 
-_CONTENDERS_SAY = (
-    "DDIM, Euler, Heun, and the DEIS and DPM-Solver++ of diffusers with as many and at the same "
-    "times."
-)
-_COMMON: dict[str, Any] = {
-    "paper": PAPER,
-    "better": "lower",
-    "ours": OURS,
-    "contenders": CONTENDERS,
-    "effect": Effect("ratio", 1.0),
-}
 _ON_DEMAND = 4 * 3600.0  # seconds: the first trial trains MNIST's network
+_QUICK, _FULL = ("ring", "random-16"), ("ring", "random-4", "random-16", "random-64")
+
+
+def _claim(name: str, statement: str, metric: str, times: str, **settings: Any) -> Claim:
+    say = "each at the times that are best for it" if times == "best" else "all at the same times"
+    return Claim(
+        paper=PAPER,
+        name=name + ("-same-times" if times == "same" else ""),
+        statement=(
+            f"{statement} DDIM, Euler, Heun, and the DEIS and DPM-Solver++ of diffusers with as "
+            f"many, {say}."
+        ),
+        metric=metric,
+        better="lower",
+        ours=OURS,
+        contenders=CONTENDERS,
+        effect=Effect("ratio", 1.0),
+        **settings,
+    )
+
+
+def _of_mixtures(n: int, times: str) -> Claim:
+    given = {"evaluations": n, "times": times}
+    return _claim(
+        f"nearer-at-{n}",
+        f"With {n} evaluations of the network tAB-DEIS ends nearer to the exact probability flow "
+        "of a mixture than",
+        "mean absolute difference from the exact flow, in the data's unit",
+        times,
+        trial=distance,
+        quick=Tier(_works(_QUICK, count=64, **given), seeds=5),
+        full=Tier(_works(_FULL, count=256, **given), seeds=20, timeout=300),
+        requires=("diffusers",),
+    )
+
+
+def _of_networks(n: int, times: str) -> Claim:
+    given = {"evaluations": n, "times": times}
+    # One kind in the quick tier is enough: each takes a flow of its own and all the contenders.
+    quick = Tier(_works(("digits",), count=4, fine=128, **given), seeds=5)
+    return _claim(
+        f"nearer-at-{n}-trained",
+        f"With {n} evaluations of a network trained on digits tAB-DEIS ends nearer to that "
+        "network's probability flow than",
+        _OF_PIXELS,
+        times,
+        trial=trained_distance,
+        quick=quick if times == "best" else None,
+        full=Tier(_works(("digits",), count=32, fine=1024, **given), seeds=5, timeout=1800),
+        requires=("diffusers", "safetensors"),
+    )
+
+
+def _of_images(n: int) -> Claim:
+    given = {"evaluations": n, "times": "best", "count": 1000}
+    return _claim(
+        f"better-images-at-{n}",
+        f"With {n} evaluations of a network trained on digits the images of tAB-DEIS have a "
+        "smaller Fréchet distance from real ones than those of",
+        _OF_FEATURES,
+        "best",
+        trial=quality,
+        full=Tier(_works(("digits",), **given), seeds=5, timeout=1800),
+        requires=("diffusers", "safetensors"),
+    )
+
+
+_OF_PIXELS = "mean absolute difference from the flow, in half the range of a pixel"
+_OF_FEATURES = "Fréchet distance in the features of a small classifier (not Inception FID)"
+_FEW = [{"data": "mnist", "evaluations": n, "times": "best"} for n in (5, 10, 20)]
 
 CLAIMS = (
-    *(
-        Claim(
-            **_COMMON,
-            name=f"nearer-at-{evaluations}",
-            statement=(
-                f"With {evaluations} evaluations of the network tAB-DEIS ends nearer to the exact "
-                f"probability flow of a mixture than {_CONTENDERS_SAY}"
-            ),
-            metric="mean absolute difference from the exact flow, in the data's unit",
-            trial=distance,
-            quick=Tier(_works(("ring", "random-16"), evaluations, 64), seeds=5),
-            full=Tier(
-                _works(("ring", "random-4", "random-16", "random-64"), evaluations, 256),
-                seeds=20,
-                timeout=300,
-            ),
-            requires=("diffusers",),
-        )
-        for evaluations in BUDGETS
+    *(_of_mixtures(n, times) for times in ("best", "same") for n in BUDGETS),
+    *(_of_networks(n, times) for times in ("best", "same") for n in BUDGETS),
+    *(_of_images(n) for n in BUDGETS),
+    _claim(
+        "nearer-on-mnist",
+        "With 5, 10 and 20 evaluations of a network trained on MNIST tAB-DEIS ends nearer to that "
+        "network's probability flow than",
+        _OF_PIXELS,
+        "best",
+        trial=trained_distance,
+        full=Tier(
+            [{**work, "count": 8, "fine": 512} for work in _FEW], seeds=5, timeout=_ON_DEMAND
+        ),
+        requires=("diffusers", "safetensors"),
     ),
-    *(
-        Claim(
-            **_COMMON,
-            name=f"nearer-at-{evaluations}-trained",
-            statement=(
-                f"With {evaluations} evaluations of a network trained on images tAB-DEIS ends "
-                f"nearer to that network's probability flow than {_CONTENDERS_SAY}"
-            ),
-            metric="mean absolute difference from the flow, in half the range of a pixel",
-            trial=trained_distance,
-            quick=Tier(
-                [{**work, "fine": 256} for work in _works(("digits",), evaluations, 8)], seeds=5
-            ),
-            full=Tier(
-                [{**work, "fine": 1024} for work in _works(("digits", "mnist"), evaluations, 32)],
-                seeds=5,
-                timeout=_ON_DEMAND,
-            ),
-            requires=("diffusers", "safetensors"),
-        )
-        for evaluations in BUDGETS
-    ),
-    *(
-        Claim(
-            **_COMMON,
-            name=f"better-images-at-{evaluations}",
-            statement=(
-                f"With {evaluations} evaluations of a network trained on images those of tAB-DEIS "
-                f"have a smaller Fréchet distance from real ones than those of {_CONTENDERS_SAY}"
-            ),
-            metric="Fréchet distance in the features of a small classifier (not Inception FID)",
-            trial=quality,
-            full=Tier(_works(("digits", "mnist"), evaluations, 1000), seeds=5, timeout=_ON_DEMAND),
-            requires=("diffusers", "safetensors"),
-        )
-        for evaluations in BUDGETS
+    _claim(
+        "better-images-on-mnist",
+        "With 5, 10 and 20 evaluations of a network trained on MNIST the images of tAB-DEIS have a "
+        "smaller Fréchet distance from real ones than those of",
+        _OF_FEATURES,
+        "best",
+        trial=quality,
+        full=Tier([{**work, "count": 500} for work in _FEW], seeds=5, timeout=_ON_DEMAND),
+        requires=("diffusers", "safetensors"),
     ),
 )

@@ -1,29 +1,24 @@
-"""``paperworks diffusion``: train a small diffusion model of images, and sample from one."""
+"""``paperworks diffusion``: train a small diffusion model of images, search for its best solver
+schedule, and sample from it.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
 
+from paperworks.cli._diffusion_search import search
+from paperworks.cli._progress import Device, progress_bar, says_how_to_go_on
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from paperworks.diffusion.trained import TrainedModel
-
 app = typer.Typer(
-    help="Train a small diffusion model of images, and sample from it.", no_args_is_help=True
+    help="Train a small diffusion model of images, search for its solver, and sample from it.",
+    no_args_is_help=True,
 )
-
-_Device = Annotated[str, typer.Option(help="auto (a GPU where there is one), cpu or cuda.")]
+app.command()(search)
 
 
 @app.command()
@@ -49,7 +44,7 @@ def train(
         float | None, typer.Option(help="Decay of the moving average of the weights.")
     ] = None,
     seed: Annotated[int, typer.Option(help="Of the weights and all that is drawn.")] = 0,
-    device: _Device = "auto",
+    device: Device = "auto",
     save_every: Annotated[float, typer.Option(help="Seconds between two checkpoints.")] = 60.0,
     json: Json = False,
 ) -> None:
@@ -79,7 +74,7 @@ def train(
         recipe = replace(RECIPES.get(data, Recipe()), **changes)
         folder = out or _home(data)
         images = load_images(data, size=size)
-        with _bar("training", recipe.steps) as bar, _says_how_to_go_on(folder):
+        with progress_bar("training", recipe.steps) as bar, says_how_to_go_on(folder):
             trained = run(
                 images.images,
                 folder,
@@ -90,6 +85,7 @@ def train(
                 save_every=save_every,
                 progress=lambda step, _, loss: bar(step, f"loss {loss:.4f}"),
             )
+            bar(trained.steps, "")  # also where there was nothing left to do
     shape = trained.model.shape
     report = {
         "folder": str(folder),
@@ -124,6 +120,10 @@ def draw(
         str, typer.Argument(help="digits, another data set once trained, or a folder.")
     ],
     out: Annotated[Path, typer.Option(help="Picture to write, as grid.png.")],
+    decisions: Annotated[
+        Path | None,
+        typer.Option(help="The found.json of a search, in place of solver, steps and spacing."),
+    ] = None,
     solver: Annotated[
         str, typer.Option(help="ddim, tab0 to tab3, rhoab0 to 3, rho-heun, rho-rk4, ipndm, ...")
     ] = "tab3",
@@ -139,7 +139,7 @@ def draw(
     quality: Annotated[
         bool, typer.Option("--quality", help="Also the Fréchet distance from the real images.")
     ] = False,
-    device: _Device = "auto",
+    device: Device = "auto",
     json: Json = False,
 ) -> None:
     """Sample images from a trained model and write them as one picture.
@@ -151,23 +151,34 @@ def draw(
     import torch
 
     from paperworks.data import DataError
-    from paperworks.diffusion.images import save_grid
+    from paperworks.diffusion.images import check_picture, save_grid
     from paperworks.diffusion.integrators import solver_named
+    from paperworks.diffusion.quality import measure
+    from paperworks.diffusion.solver import Solver
     from paperworks.diffusion.trained import TrainedModel
     from paperworks.diffusion.training import choose_device
+    from paperworks.diffusion.usf import Decisions, USFSolver
 
     with user_errors(ValueError, OSError, ImportError, DataError):
-        chosen = solver_named(solver)
-        chosen.check_steps(steps)
+        check_picture(out)
+        chosen: Solver
+        if decisions is None:
+            chosen, times = solver_named(solver), None
+            chosen.check_steps(steps)
+        else:
+            chosen = USFSolver(Decisions.load(decisions))
+            times, solver = chosen.decisions.times, str(decisions)
+            steps = len(chosen.decisions)
         network = TrainedModel.load(model).to(choose_device(device))
         began = time.perf_counter()
-        with _bar("sampling", n) as bar:
+        with progress_bar("sampling", n) as bar:
             images = network.sample(
                 n,
                 torch.Generator().manual_seed(seed),
                 solver=chosen,
                 steps=steps,
                 spacing=spacing,
+                times=times,
                 batch=batch,
                 progress=lambda done, _: bar(done, ""),
             ).cpu()
@@ -185,7 +196,7 @@ def draw(
         }
         if quality:
             with errors.status("measuring"):
-                report |= _quality(model, network, images)
+                report |= measure(model, network, images)
     if json:
         print_json(report)
         return
@@ -196,42 +207,6 @@ def draw(
     if quality:
         _show_quality(report)
     console.print(f"written: {out}", soft_wrap=True, highlight=False)
-
-
-def _quality(model: str, network: TrainedModel, images: Tensor) -> dict[str, Any]:
-    """The Fréchet distances of a report; those of real images beside them, for the scale."""
-    from paperworks import data
-    from paperworks.diffusion.frechet import Features, frechet_distance
-    from paperworks.diffusion.images import load_images
-
-    name = network.training.get("data")
-    if not name:
-        raise ValueError(f"{model} does not say what it was trained on: quality is not known")
-    height = network.shape[1]
-    real = load_images(name, size=None if name in data.names() else height)
-    if name in data.names():
-        features = Features.load(name)
-    else:
-        try:
-            features = Features.load(model)
-        except ValueError:
-            Features.train(real).save(model)
-            features = Features.load(model)
-    seen = features(real.images)
-    found: dict[str, Any] = {
-        "frechet": frechet_distance(features(images), seen),
-        "features": features.name,
-    }
-    if name in data.names():
-        test = load_images(name, part="test").images[: len(images)]
-        found |= {"frechet_real": frechet_distance(features(test), seen), "real": len(test)}
-    try:
-        inception = Features.inception()
-    except ValueError:
-        found["fid"] = None
-    else:
-        found["fid"] = inception.distance(images, real.images)
-    return found
 
 
 def _show_quality(report: dict[str, Any]) -> None:
@@ -260,30 +235,3 @@ def _home(data: str) -> Path:
     if data not in sets.names():
         raise ValueError("give --out for the model of a folder")
     return cache_dir() / "diffusion" / data
-
-
-@contextmanager
-def _bar(what: str, total: int) -> Iterator[Any]:
-    """A bar on standard error; ``bar(done, note)`` moves it."""
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        TextColumn("[dim]{task.fields[note]}"),
-    )
-    with Bar(*columns, console=errors) as bar:
-        task = bar.add_task(what, total=total, note="")
-        yield lambda done, note: bar.update(task, completed=done, note=note)
-
-
-@contextmanager
-def _says_how_to_go_on(folder: Path) -> Iterator[None]:
-    try:
-        yield
-    except KeyboardInterrupt:
-        errors.print(
-            f"interrupted; the same command goes on from the last checkpoint in {folder}",
-            soft_wrap=True,
-        )
-        raise

@@ -1,14 +1,20 @@
-"""The state of a training in one file: there whole or not at all, and refused if damaged."""
+"""The state of a training in one file: there whole or not at all, and refused if damaged, or of
+other settings; and a folder held by one process alone.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import pickle
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock, Timeout
+from torch import Tensor
 
 from paperworks.writing import whole
 
@@ -19,6 +25,48 @@ def save_checkpoint(path: str | Path, state: Mapping[str, Any]) -> None:
     """Write what ``torch.save`` can; an older file stays until the new one is whole."""
     with whole(path) as part:
         torch.save(dict(state), part)
+
+
+def check_settings(path: str | Path, theirs: Mapping[str, Any], ours: Mapping[str, Any]) -> None:
+    """Refuse to go on from a state of other settings.
+
+    Raises
+    ------
+    ValueError
+        Naming the file, each setting that differs, and both values.
+    """
+    other = [
+        f"{key} is {theirs.get(key)} there and {value} here"
+        for key, value in ours.items()
+        if theirs.get(key) != value
+    ]
+    if other:
+        raise ValueError(f"{path} has other settings: {'; '.join(other)}; {WAY_OUT}")
+
+
+def digest(*tensors: Tensor) -> str:
+    """The SHA-256 of the values of tensors, in hexadecimal digits."""
+    found = hashlib.sha256()
+    for each in tensors:
+        found.update(each.contiguous().numpy(force=True).data)
+    return found.hexdigest()
+
+
+@contextmanager
+def alone_in(folder: Path, what: str = "trains") -> Iterator[None]:
+    """Hold a folder, made where it is not there, for this process.
+
+    Raises
+    ------
+    RuntimeError
+        If another one holds it; ``what`` it does there is told.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(folder / ".lock", timeout=0):
+            yield
+    except Timeout as error:
+        raise RuntimeError(f"another process {what} in {folder}: wait for it, or end it") from error
 
 
 def load_checkpoint(path: str | Path, kind: str) -> dict[str, Any]:

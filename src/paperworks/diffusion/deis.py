@@ -10,7 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from paperworks.diffusion.integrators import solver_named
-from paperworks.diffusion.scheduler import SolverScheduler, register_to_config
+from paperworks.diffusion.scheduler import (
+    SchedulerMixin,  # noqa: F401 (in a saved pipeline diffusers looks here for what it can load)
+    SolverScheduler,
+    register_to_config,
+)
 from paperworks.diffusion.schedules import Floats
 from paperworks.diffusion.timesteps import spaced
 

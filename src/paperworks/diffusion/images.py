@@ -193,7 +193,23 @@ def save_grid(
     """
     from PIL import Image
 
+    check_picture(path)
     Image.fromarray(grid(images, columns=columns, scale=scale)).save(path)
+
+
+def check_picture(path: str | os.PathLike[str]) -> None:
+    """Refuse a name that no picture can be written to, before the work for it is done.
+
+    Raises
+    ------
+    ValueError
+        For a suffix that is no image format.
+    """
+    from PIL import Image
+
+    suffix = Path(path).suffix.lower()
+    if suffix not in Image.registered_extensions():
+        raise ValueError(f"{path} has an unknown file extension {suffix!r}: take {SUFFIXES[0]}")
 
 
 def _folder(folder: Path, part: str, size: int | None) -> ImageSet:

@@ -30,8 +30,8 @@ class GaussianMixture:
     Raises
     ------
     ValueError
-        For shapes that do not match, weights that are not positive, or a covariance that is not
-        symmetric with eigenvalues of at least 0.
+        For no component, shapes that do not match, numbers that are not finite, weights that are
+        not positive, or a covariance that is not symmetric with eigenvalues of at least 0.
 
     Notes
     -----
@@ -55,9 +55,18 @@ class GaussianMixture:
                 f"weights (components,) and means (components, dim) do not match: "
                 f"{tuple(weights.shape)} and {tuple(means.shape)}"
             )
-        if not bool((weights > 0).all()):
-            raise ValueError(f"weights must be > 0, got {weights.tolist()}")
         count, dim = means.shape
+        if count == 0 or dim == 0:
+            raise ValueError(
+                f"a mixture needs a component and a dimension or more, got {count} components in "
+                f"{dim} dimensions"
+            )
+        if not bool(((weights > 0) & weights.isfinite()).all()):
+            raise ValueError(f"weights must be > 0 and finite, got {weights.tolist()}")
+        for name, each in (("means", means), ("covariances", covariances)):
+            bad = int((~each.isfinite()).sum())
+            if bad:
+                raise ValueError(f"{name} must be finite, but {bad} values are NaN or infinite")
         self.weights, self.means = weights / weights.sum(), means
         # Component k has variances[k] along the columns of axes[k].
         self._axes: Tensor | None = None

@@ -12,7 +12,7 @@ from torch import Tensor
 from paperworks.diffusion.integrators import solver_named
 from paperworks.diffusion.predictions import Prediction
 from paperworks.diffusion.schedules import Floats, Schedule
-from paperworks.diffusion.solver import Solver, predicted_noise
+from paperworks.diffusion.solver import Solver, check_sample, predicted_noise
 from paperworks.diffusion.timesteps import spaced
 
 
@@ -81,8 +81,9 @@ def sample(
     ------
     ValueError
         For times that do not fall, fewer steps than the solver's order needs, an unknown name, an
-        ``x`` of integers, or a model that returns NaN, infinity or another shape; the step is
-        named.
+        ``x`` of integers or with NaN, a schedule that is not monotone, a model that returns NaN,
+        infinity or another shape, or samples that have left the numbers of ``x``'s dtype at the
+        end; the step is named.
 
     Notes
     -----
@@ -100,6 +101,7 @@ def sample(
     """
     if not x.is_floating_point():
         raise ValueError(f"x must be floating point, got {x.dtype}")
+    check_sample(x, "to start from, x,")
     chosen = solver_named(solver)
     along = schedule.check(spaced(schedule, steps, spacing) if times is None else times)
     steps = len(along) - 1
@@ -121,4 +123,6 @@ def sample(
             state = course.advance(noise, state)
             if progress is not None and (index + 1) % chosen.stages == 0:
                 progress(step, steps, state.to(seen))
-    return Samples(state.to(seen), len(course.times), along)
+    found = state.to(seen)
+    check_sample(found, f"after the last step, {steps} of {steps}, at time {along[-1]:g}")
+    return Samples(found, len(course.times), along)

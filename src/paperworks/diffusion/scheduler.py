@@ -12,7 +12,7 @@ from torch import Tensor
 
 from paperworks.data.models import require
 from paperworks.diffusion.schedules import DiscreteVP, Floats
-from paperworks.diffusion.solver import Course, Solver, predicted_noise
+from paperworks.diffusion.solver import Course, Solver, check_sample, predicted_noise
 
 require("diffusion", "diffusers")
 
@@ -26,6 +26,16 @@ from diffusers.schedulers.scheduling_utils import (  # noqa: E402
 __all__ = ["SolverScheduler", "register_to_config"]
 
 PREDICTIONS = ("epsilon", "sample", "v_prediction")
+_NO_BETAS = (
+    "use_flow_sigmas", "shift", "base_shift", "sigma_data", "sigma_min", "sigma_max",
+    "snr_shift_scale",
+)  # fmt: skip
+"""What a configuration says where noise is that of flow matching or EDM, or betas are not all."""
+_DDPM = {
+    "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02, "beta_schedule": "linear",
+    "trained_betas": None, "rescale_betas_zero_snr": False, "prediction_type": "epsilon",
+}  # fmt: skip
+_NEAR = 1e-3  # between a timestep and what float32, in which pipelines carry it, makes of it
 
 
 class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
@@ -38,16 +48,36 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
     _compatibles = [each.name for each in KarrasDiffusionSchedulers]  # noqa: RUF012 (diffusers' way)
     order = 1
 
+    @classmethod
+    def from_config(
+        cls, config: Any = None, return_unused_kwargs: bool = False, **kwargs: Any
+    ) -> Any:
+        """A scheduler for the model of another one, by that one's configuration.
+
+        Parameters
+        ----------
+        config : mapping
+            The ``config`` of a scheduler of diffusers.
+        return_unused_kwargs : bool
+            As in diffusers.
+        **kwargs
+            Parameters of this scheduler, in place of the configuration's.
+
+        Raises
+        ------
+        ValueError
+            If the model's noise is not that of betas: one of flow matching, of EDM or of
+            consistency models.
+        """
+        if isinstance(config, Mapping):
+            _check_config({**config, **kwargs})
+        return super().from_config(config, return_unused_kwargs, **kwargs)
+
     def _set_up(self, solver: Solver) -> None:
         """Called by the constructor, when ``config`` has its arguments."""
         if self.config["thresholding"]:
             raise ValueError("thresholding must be False: from_config(config, thresholding=False)")
-        if self.config["prediction_type"] not in PREDICTIONS:
-            raise ValueError(
-                f"prediction_type must be one of {', '.join(PREDICTIONS)}; got "
-                f"{self.config['prediction_type']!r}"
-            )
-        self.schedule = DiscreteVP(_betas(self.config))
+        self.schedule = schedule_of(self.config)
         self.solver = solver
         self.order = solver.stages
         self.init_noise_sigma = 1.0
@@ -124,7 +154,8 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         model_output, sample : (batch, ...) float
             What the network says of the sample, and that sample.
         timestep : float or Tensor
-            Of ``timesteps``; looked at in the first call only, the others follow in order.
+            Of ``timesteps``, where the first call may begin anywhere and the others follow in
+            order.
         eta, use_clipped_model_output, generator
             Taken so that pipelines of other schedulers may pass them; these solvers add no
             noise, so ``eta`` must be 0.
@@ -134,14 +165,21 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Raises
         ------
         ValueError
-            Before :meth:`set_timesteps`, after the last step, for an ``eta`` that is not 0, or if
-            the network returned NaN, infinity or another shape; the step is named.
+            Before :meth:`set_timesteps`, after the last step, for a timestep that is not the next
+            one, for an ``eta`` that is not 0, or if the network returned NaN, infinity or another
+            shape, or the last sample is not finite; the step is named.
         """
         if eta != 0:
             raise ValueError(f"eta must be 0 for a solver without noise, got {eta}")
         course, index = self._course or self._begin(timestep), self._done
         if index == len(course.times):
             raise ValueError("all steps are done: call set_timesteps to sample again")
+        step = f"step {(self._start + index) // self.order + 1} of {self.num_inference_steps}"
+        if not abs(float(timestep) - course.times[index]) <= _NEAR:
+            raise ValueError(
+                f"timestep {float(timestep):g} is not that of {step}, {course.times[index]:g}: "
+                "call step with the timesteps in their order, after set_timesteps for a new run"
+            )
         state = sample.float() if sample.dtype.itemsize < 4 else sample
         noise = predicted_noise(
             model_output,
@@ -149,11 +187,12 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             state,
             float(self._alphas[index]),
             float(self._sigmas[index]),
-            f"at step {(self._start + index) // self.order + 1} of {self.num_inference_steps}, "
-            f"timestep {course.times[index]:g}",
+            f"at {step}, timestep {course.times[index]:g}",
         )
         moved = course.advance(noise, state).to(sample.dtype)
         self._done += 1
+        if self._done == len(course.times):
+            check_sample(moved, f"after the last step, {step.removeprefix('step ')},")
         return SchedulerOutput(prev_sample=moved) if return_dict else (moved,)
 
     def add_noise(self, original_samples: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
@@ -183,12 +222,49 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
             step = self._begin_index // self.order
         else:  # a step's last stage may be at the time where the next one begins
             begins = self.timesteps[:: self.order].cpu()
-            step = int((begins - float(timestep)).abs().argmin())
+            away = (begins - float(timestep)).abs()
+            step = int(away.argmin())
+            if not float(away[step]) <= _NEAR:
+                raise ValueError(
+                    f"timestep {float(timestep):g} is none where a step of this run begins: "
+                    f"{', '.join(f'{each:g}' for each in begins.tolist())}"
+                )
         course = self.solver.begin(self.schedule, self._times[step:])
         self._alphas = self.schedule.alpha(course.times)
         self._sigmas = self.schedule.sigma(course.times)
         self._course, self._start, self._done = course, step * self.order, 0
         return course
+
+
+def schedule_of(config: Mapping[str, Any]) -> DiscreteVP:
+    """The noise of a model, by the configuration of its scheduler; what it leaves out is DDPM's.
+
+    Raises
+    ------
+    ValueError
+        If that noise is not of betas, or the network predicts what these schedulers do not take.
+    """
+    _check_config(config)
+    found = {**_DDPM, **config}
+    if found["prediction_type"] not in PREDICTIONS:
+        raise ValueError(
+            f"prediction_type must be one of {', '.join(PREDICTIONS)}; got "
+            f"{found['prediction_type']!r}"
+        )
+    return DiscreteVP(_betas(found))
+
+
+def _check_config(config: Mapping[str, Any]) -> None:
+    """Refuse what would be taken for betas and is none: the images would silently be wrong."""
+    told = [f"{key}={config[key]!r}" for key in _NO_BETAS if config.get(key)]
+    others = config.keys() - {"_class_name", "_diffusers_version", "_use_default_values"}
+    if others and not told and "beta_schedule" not in others and not config.get("trained_betas"):
+        told = [f"no beta_schedule, but {', '.join(sorted(others))}"]
+    if told:
+        raise ValueError(
+            f"the configuration has {', '.join(told)}: its model has not the noise of betas, which "
+            "this scheduler is for; paperworks.diffusion.sample takes schedules of other kinds"
+        )
 
 
 def _betas(config: Mapping[str, Any]) -> Floats:

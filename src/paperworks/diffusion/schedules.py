@@ -19,6 +19,7 @@ is float64 and in closed form, so that a solver's error is its own.
 
 from __future__ import annotations
 
+import hashlib
 import math
 from abc import ABC, abstractmethod
 
@@ -78,14 +79,21 @@ class Schedule(ABC):
     def time_of_sigma(self, value: ArrayLike) -> Floats:
         """The time at which sigma is ``value``."""
 
+    def digest(self) -> str:
+        """Twenty hexadecimal digits of the values: equal for schedules that are the same."""
+        times = np.linspace(self.t_min, self.t_max, 65)
+        values = np.concatenate([times, self.alpha(times), self.sigma(times)])
+        return hashlib.sha256(values.round(9).tobytes()).hexdigest()[:20]
+
     def check(self, times: ArrayLike) -> Floats:
         """``times`` as float64, if solvers may step through them from noise to data.
 
         Raises
         ------
         ValueError
-            If there are fewer than two, one is outside ``t_min`` to ``t_max`` or not finite, or
-            they do not fall strictly; the step is named.
+            If there are fewer than two, one is outside ``t_min`` to ``t_max`` or not finite, they
+            do not fall strictly, or the signal-to-noise ratio does not rise along them; the step
+            is named, counted from 1.
         """
         found = np.asarray(times, np.float64)
         if found.ndim != 1 or found.size < 2:
@@ -93,16 +101,26 @@ class Schedule(ABC):
         slack = 1e-12 * (self.t_max - self.t_min)
         outside = ~((found >= self.t_min - slack) & (found <= self.t_max + slack))
         if outside.any():
-            step = int(outside.argmax())
+            at = int(outside.argmax())
             raise ValueError(
-                f"time {found[step]} of step {step} is outside {self.t_min} to {self.t_max}"
+                f"time {found[at]}, where step {max(at, 1)} {'ends' if at else 'begins'}, is "
+                f"outside {self.t_min} to {self.t_max}"
             )
         rising = np.diff(found) >= 0
         if rising.any():
             step = int(rising.argmax())
             raise ValueError(
-                f"times must fall from noise to data, but step {step} goes from {found[step]} to "
-                f"{found[step + 1]}"
+                f"times must fall from noise to data, but step {step + 1} goes from {found[step]} "
+                f"to {found[step + 1]}"
+            )
+        log_snr = self.log_snr(found)
+        stuck = ~(np.diff(log_snr) > 0) | ~np.isfinite(log_snr[1:])  # NaN as well
+        if stuck.any():
+            step = int(stuck.argmax())
+            raise ValueError(
+                f"the schedule is not monotone: in step {step + 1}, from time {found[step]} to "
+                f"{found[step + 1]}, its log signal-to-noise ratio goes from "
+                f"{log_snr[step]:.6g} to {log_snr[step + 1]:.6g}; it must rise"
             )
         return found
 
@@ -163,8 +181,10 @@ class LinearVP(_VariancePreserving):
         t_min: float = 1e-3,
         t_max: float = 1.0,
     ):
-        if not 0 < beta_min < beta_max:
-            raise ValueError(f"0 < beta_min < beta_max must hold, got {beta_min} and {beta_max}")
+        if not 0 < beta_min < beta_max < math.inf:
+            raise ValueError(
+                f"0 < beta_min < beta_max < infinity must hold, got {beta_min} and {beta_max}"
+            )
         self.beta_min, self.beta_max = beta_min, beta_max
         self.t_min, self.t_max = _interval(t_min, t_max)
 
@@ -191,8 +211,8 @@ class CosineVP(_VariancePreserving):
     """
 
     def __init__(self, s: float = 0.008, *, t_min: float = 1e-3, t_max: float = 0.9946):
-        if not s >= 0:
-            raise ValueError(f"s must be >= 0, got {s}")
+        if not 0 <= s < math.inf:
+            raise ValueError(f"s must be >= 0 and finite, got {s}")
         if t_max >= 1:
             raise ValueError(f"t_max must be below 1, where nothing of the data is left: {t_max}")
         self.s = s
@@ -283,8 +303,10 @@ class VE(_VarianceExploding):
     t_min, t_max = 0.0, 1.0
 
     def __init__(self, sigma_min: float = 0.01, sigma_max: float = 50.0):
-        if not 0 < sigma_min < sigma_max:
-            raise ValueError(f"0 < sigma_min < sigma_max must hold: {sigma_min}, {sigma_max}")
+        if not 0 < sigma_min < sigma_max < math.inf:
+            raise ValueError(
+                f"0 < sigma_min < sigma_max < infinity must hold, got {sigma_min} and {sigma_max}"
+            )
         self.sigma_min, self.sigma_max = sigma_min, sigma_max
 
     def sigma(self, t: ArrayLike) -> Floats:
@@ -326,8 +348,8 @@ class FlowMatching(Schedule):
     """
 
     def __init__(self, shift: float = 1.0, *, t_min: float = 1e-3, t_max: float = 0.999):
-        if not shift > 0:
-            raise ValueError(f"shift must be > 0, got {shift}")
+        if not 0 < shift < math.inf:
+            raise ValueError(f"shift must be > 0 and finite, got {shift}")
         if t_max >= 1:
             raise ValueError(f"t_max must be below 1, where nothing of the data is left: {t_max}")
         self.shift = shift
@@ -357,6 +379,6 @@ class FlowMatching(Schedule):
 
 
 def _interval(t_min: float, t_max: float) -> tuple[float, float]:
-    if not 0 < t_min < t_max:
-        raise ValueError(f"0 < t_min < t_max must hold, got {t_min} and {t_max}")
+    if not 0 < t_min < t_max < math.inf:
+        raise ValueError(f"0 < t_min < t_max < infinity must hold, got {t_min} and {t_max}")
     return t_min, t_max

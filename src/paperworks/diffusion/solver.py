@@ -69,6 +69,27 @@ class Solver(ABC):
             )
 
 
+def not_finite(values: Tensor) -> int:
+    """How many values are NaN or infinite, in one pass where none are."""
+    # A sum that is finite has finite terms.
+    if math.isfinite(values.detach().sum()):
+        return 0
+    return int((~torch.isfinite(values)).sum())
+
+
+def check_sample(x: Tensor, which: str) -> None:
+    """Refuse a sample with values that are not finite.
+
+    Raises
+    ------
+    ValueError
+        "the sample" and ``which``.
+    """
+    bad = not_finite(x)
+    if bad:
+        raise ValueError(f"the sample {which} has {bad} values that are NaN or infinite")
+
+
 def predicted_noise(
     output: Tensor,
     prediction: Prediction,
@@ -92,7 +113,8 @@ def predicted_noise(
     Raises
     ------
     ValueError
-        If the output has another shape than ``x``, or values that are not finite.
+        If the output has another shape than ``x``, or values that are not finite; where those of
+        ``x`` are not either, it is that which is said.
     TypeError
         If the output is not a tensor.
     """
@@ -106,11 +128,10 @@ def predicted_noise(
             f"the model must return the shape of its input {tuple(x.shape)}, "
             f"got {tuple(output.shape)} {where}"
         )
-    # One pass over the values: a sum that is finite has finite terms.
-    if not math.isfinite(output.sum()):
-        bad = int((~torch.isfinite(output)).sum())
-        if bad:
-            raise ValueError(f"the model returned {bad} values that are NaN or infinite {where}")
+    bad = not_finite(output)
+    if bad:
+        check_sample(x, f"that the model is asked about {where}")  # else the model is to blame
+        raise ValueError(f"the model returned {bad} values that are NaN or infinite {where}")
     output = output.to(x.dtype)
     if prediction == "epsilon":
         return output

@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 import paperworks.data
@@ -51,10 +52,6 @@ SHIPPED = {
     )
 }
 """The weights that ship, by data set; to name them here ties the claims' fingerprint to them."""
-_SCHEDULER = (
-    "num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "trained_betas",
-    "prediction_type", "rescale_betas_zero_snr",
-)  # fmt: skip
 
 
 @dataclass(frozen=True, eq=False)
@@ -135,6 +132,7 @@ class TrainedModel:
         solver: Solver | str = "tab3",
         steps: int = 10,
         spacing: str = "quadratic",
+        times: ArrayLike | None = None,
         batch: int = 256,
         progress: Callable[[int, int], None] | None = None,
     ) -> Tensor:
@@ -145,7 +143,7 @@ class TrainedModel:
         count : int
         generator : torch.Generator
             All noise is drawn at once, so that the batch changes no more than rounding.
-        solver, steps, spacing
+        solver, steps, spacing, times
             See :func:`paperworks.diffusion.sampling.sample`.
         batch : int
             How many are made at once.
@@ -168,7 +166,8 @@ class TrainedModel:
         for x in self.noise(count, generator).split(batch):
             found = sample(
                 self, self.schedule, x,
-                solver=solver, steps=steps, spacing=spacing, prediction=self.prediction,
+                solver=solver, steps=steps, spacing=spacing, times=times,
+                prediction=self.prediction,
             )  # fmt: skip
             made.append(found.x.clamp(-1, 1))
             if progress is not None:
@@ -191,14 +190,15 @@ class TrainedModel:
         ImportError
             Without diffusers: ``pip install 'paperworks[diffusion]'``.
         ValueError
-            Where there is no model, or it is damaged; the file is named.
+            Where there is no model, or it is damaged; the file is named. And for a model whose
+            noise is not that of betas.
         """
         require("diffusion", "diffusers", "safetensors")
         from diffusers import UNet2DModel
         from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        from paperworks.diffusion.deis import DEISScheduler
+        from paperworks.diffusion.scheduler import schedule_of
 
         folder = folder_of(source)
         weights = folder / UNET / WEIGHTS
@@ -215,9 +215,7 @@ class TrainedModel:
             raise ValueError(f"{weights} does not fit its config.json: {error}") from error
         return cls(
             network.eval().requires_grad_(False),
-            DEISScheduler(
-                **{key: scheduler[key] for key in _SCHEDULER if key in scheduler}
-            ).schedule,
+            schedule_of(scheduler),
             scheduler.get("prediction_type", "epsilon"),
             training,
         )

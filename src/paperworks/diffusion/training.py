@@ -12,23 +12,27 @@ as many threads, in the same bits as one that was not.
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from torch import Tensor
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from paperworks.data.models import require
-from paperworks.diffusion.checkpoints import WAY_OUT, load_checkpoint, save_checkpoint
+from paperworks.diffusion.checkpoints import (
+    alone_in,
+    check_settings,
+    digest,
+    load_checkpoint,
+    save_checkpoint,
+)
 from paperworks.diffusion.images import check_images, load_images
 from paperworks.diffusion.schedules import DiscreteVP
 from paperworks.diffusion.trained import TrainedModel, folder_of
@@ -184,11 +188,11 @@ def train(
     settings = {
         **asdict(recipe), "channels": list(recipe.channels), "seed": seed,
         "shape": list(check_images(images).shape[1:]),
-        "images": hashlib.sha256(images.contiguous().numpy(force=True).data).hexdigest(),
+        "images": digest(images),
     }  # fmt: skip
     steps = settings.pop("steps")
     run, folder = _Run(settings, choose_device(device)), Path(folder)
-    with _alone_in(folder):
+    with alone_in(folder):
         if (folder / CHECKPOINT).is_file():
             run.restore(folder / CHECKPOINT)
         if run.step > steps:
@@ -213,16 +217,6 @@ def train(
         model.save(folder)
     rate = (run.step - first) * recipe.batch / seconds if run.step > first else 0.0
     return Training(model, run.step, loss, seconds, rate)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        with FileLock(folder / ".lock", timeout=0):
-            yield
-    except Timeout as error:
-        raise RuntimeError(f"another process trains in {folder}: wait for it, or end it") from error
 
 
 def trained(
@@ -380,14 +374,7 @@ class _Run:
     def restore(self, path: Path) -> None:
         """Go back to where a checkpoint was written; see :func:`train` for what is refused."""
         kept = load_checkpoint(path, _FORMAT)
-        theirs = kept["settings"]
-        other = [
-            f"{key} is {theirs.get(key)} there and {value} here"
-            for key, value in self.settings.items()
-            if theirs.get(key) != value
-        ]
-        if other:
-            raise ValueError(f"{path} has other settings: {'; '.join(other)}; {WAY_OUT}")
+        check_settings(path, kept["settings"], self.settings)
         for name, each in self._parts().items():
             each.load_state_dict(kept[name])
         self.generator.set_state(kept["generator"])

@@ -37,12 +37,21 @@ def versions(claim: Claim) -> dict[str, str]:
 
 def fingerprint(claim: Claim) -> str:
     """Sixteen hexadecimal digits that change when the code behind the claim changes."""
-    digest = hashlib.sha256()
-    for name, text in sorted(_sources(claim.trial.__module__).items()):
-        digest.update(f"{name}\0".encode() + text + b"\0")
+    digest = hashlib.sha256(_code(claim.trial.__module__))
     for name, version in sorted(versions(claim).items()):
         digest.update(f"{name}={version}\0".encode())
     return digest.hexdigest()[:16]
+
+
+def module_fingerprint(module: str) -> str:
+    """The same of a module's code alone, for what a claim keeps from one trial to another."""
+    return hashlib.sha256(_code(module)).hexdigest()[:16]
+
+
+def _code(module: str) -> bytes:
+    """The sources of a module as one text."""
+    found = sorted(_sources(module).items())
+    return b"".join(f"{name}\0".encode() + text + b"\0" for name, text in found)
 
 
 def _sources(module: str) -> dict[str, bytes]:

@@ -5,6 +5,7 @@ See :mod:`paperworks.diffusion.f_distill.trainer` for the paper and for what dep
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from paperworks.diffusion.f_distill.noising import Noising, Noisy
 from paperworks.diffusion.f_distill.student import evaluate
 from paperworks.diffusion.f_distill.weighting import Weighting, normalized_variance
 from paperworks.diffusion.predictions import Prediction, noise_and_data, of_noise_and_data
+from paperworks.diffusion.solver import not_finite
 
 Network = Callable[[Tensor, Tensor], Any]
 """``network(x, t)``, x (batch, ...) and t (batch,)."""
@@ -46,10 +48,9 @@ class Matching:
                 f"{weighting.divergence.name} with gan_weight={gan_weight:g} needs a discriminator "
                 "for the density ratio; without one there is divergence='reverse-kl', gan_weight=0"
             )
-        if min(gan_weight, r1_weight) < 0:
-            raise ValueError(
-                f"gan_weight and r1_weight must be >= 0, got {gan_weight} and {r1_weight}"
-            )
+        for name, value in (("gan_weight", gan_weight), ("r1_weight", r1_weight)):
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be >= 0 and finite, got {value}")
         if scale not in ("dmd", "exact"):
             raise ValueError(f"scale must be 'dmd' or 'exact', got {scale!r}")
         self.networks = {"teacher": teacher, "fake score": fake_score}
@@ -146,13 +147,11 @@ class Matching:
                 f"the {name} must return the shape {tuple(shape)}, got {tuple(values.shape)} "
                 f"{self.where}"
             )
-        # A sum that is finite has finite terms.
-        if not torch.isfinite(values.detach().sum()):
-            bad = int((~torch.isfinite(values)).sum())
-            if bad:
-                raise ValueError(
-                    f"the {name} returned {bad} values that are NaN or infinite {self.where}"
-                )
+        bad = not_finite(values)
+        if bad:
+            raise ValueError(
+                f"the {name} returned {bad} values that are NaN or infinite {self.where}"
+            )
 
     def _discriminate(self, fake: Noisy, real: Noisy) -> Tensor:
         """The logistic loss, at whose minimum the logit is log r, and the R1 penalty."""

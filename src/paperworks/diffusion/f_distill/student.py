@@ -27,6 +27,11 @@ class OneStep(nn.Module):
         The time at which it is asked; by default the schedule's last. The noise has the size that
         it has there.
 
+    Raises
+    ------
+    ValueError
+        For a start outside the schedule.
+
     Examples
     --------
     >>> import torch
@@ -48,6 +53,11 @@ class OneStep(nn.Module):
         super().__init__()
         self.network, self.prediction = network, prediction
         self.start = schedule.t_max if start is None else start
+        if not schedule.t_min <= self.start <= schedule.t_max:
+            raise ValueError(
+                f"start must be a time of the schedule, {schedule.t_min} to {schedule.t_max}; got "
+                f"{start}"
+            )
         self.alpha, self.sigma = (
             float(schedule.alpha(self.start)),
             float(schedule.sigma(self.start)),

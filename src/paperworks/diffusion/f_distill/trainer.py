@@ -23,6 +23,8 @@ What departs
 
 from __future__ import annotations
 
+import json
+import math
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -33,7 +35,12 @@ from torch import Tensor, nn
 from torch.nn.functional import mse_loss
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from paperworks.diffusion.checkpoints import load_checkpoint, save_checkpoint
+from paperworks.diffusion.checkpoints import (
+    check_settings,
+    digest,
+    load_checkpoint,
+    save_checkpoint,
+)
 from paperworks.diffusion.f_distill.divergences import Divergence
 from paperworks.diffusion.f_distill.matching import FROZEN, Matching, Network, trainable
 from paperworks.diffusion.f_distill.noising import Noising
@@ -44,7 +51,7 @@ from paperworks.diffusion.schedules import Schedule
 
 Data = Tensor | Callable[[int, torch.Generator], Tensor]
 
-_FORMAT = "state of FDistillTrainer, version 1"
+_FORMAT = "state of FDistillTrainer, version 2"
 
 
 class FDistillTrainer:
@@ -179,13 +186,22 @@ class FDistillTrainer:
             raise ValueError(
                 f"batch and critic_updates must be at least 1, got {batch} and {critic_updates}"
             )
-        if regression_weight < 0:
-            raise ValueError(f"regression_weight must be >= 0, got {regression_weight}")
-        if regression is not None and regression[0].shape != regression[1].shape:
-            raise ValueError(
-                "regression must be noise and samples of one shape, got "
-                f"{tuple(regression[0].shape)} and {tuple(regression[1].shape)}"
-            )
+        rate = lr if critic_lr is None else critic_lr
+        for name, value in {
+            "lr": lr, "critic_lr": rate, "weight_decay": weight_decay,
+            "regression_weight": regression_weight,
+        }.items():  # fmt: skip
+            if not 0 <= value < math.inf:
+                raise ValueError(f"{name} must be >= 0 and finite, got {value}")
+        if not 0 <= ema < 1:
+            raise ValueError(f"ema must be from 0 to below 1, got {ema}")
+        if regression is not None:
+            sizes = [tuple(each.shape) for each in regression]
+            if sizes[0] != sizes[1] or sizes[0][1:] != tuple(shape) or sizes[0][0] < 1:
+                raise ValueError(
+                    "regression must be noise and samples, both of the shape (count, "
+                    f"{', '.join(map(str, shape))}), got {sizes[0]} and {sizes[1]}"
+                )
         if not trainable(generator):
             raise ValueError(f"the generator {FROZEN}")
         own = list(generator.parameters())
@@ -216,13 +232,23 @@ class FDistillTrainer:
             scale=scale,
         )
         critics = [p for each in self.matching.critics.values() for p in each.parameters()]
-        rate = lr if critic_lr is None else critic_lr
         adamw = partial(torch.optim.AdamW, weight_decay=weight_decay, fused=True)
         self.optimizers = {"optimizer": adamw(own, lr)}
         if critics:
             self.optimizers["critic optimizer"] = adamw(critics, rate)
         self.steps = 0
         """Updates of the generator so far."""
+        self.settings = json.loads(json.dumps({
+            **self.weighting.settings(), "schedule": schedule.digest(), "shape": shape,
+            "prediction": prediction, "generator_prediction": generator_prediction,
+            "start": self.student.start, "batch": batch, "lr": lr, "critic_lr": rate,
+            "critic_updates": critic_updates, "weight_decay": weight_decay,
+            "gan_weight": gan_weight, "r1_weight": r1_weight,
+            "regression": None if regression is None else digest(*regression),
+            "regression_weight": regression_weight, "ema": ema, "scale": scale,
+            "spacing": spacing, "time_range": time_range,
+        }))  # fmt: skip
+        """What a checkpoint must agree with."""
 
     def train(
         self,
@@ -245,17 +271,19 @@ class FDistillTrainer:
             discriminator that is trained needs it.
         checkpoint : path, optional
             Where the state is kept; if there is one, training goes on from it, to the last bit as
-            if it had not stopped.
+            if it had not stopped. Its settings must be these.
         save_every : int
-            Steps between saves.
+            Steps between saves, at least 1.
         progress : callable, optional
             ``progress(step, steps, figures)`` after every step; see :meth:`step`.
 
         Raises
         ------
         ValueError
-            As in the class; or if there is no data where it is needed.
+            As in the class and in :meth:`load`; or if there is no data where it is needed.
         """
+        if save_every < 1:
+            raise ValueError(f"save_every must be at least 1, got {save_every}")
         if checkpoint is not None and Path(checkpoint).exists():
             self.load(checkpoint)
         while self.steps < steps:
@@ -309,14 +337,10 @@ class FDistillTrainer:
         Raises
         ------
         ValueError
-            If it is damaged, or was written under another divergence or by other networks.
+            If it is damaged, or was written under other settings or by other networks.
         """
         state = load_checkpoint(path, _FORMAT)
-        name = self.weighting.divergence.name
-        if state["divergence"] != name:
-            raise ValueError(
-                f"{path} is of a training with {state['divergence']}, this one is with {name}"
-            )
+        check_settings(path, state["settings"], self.settings)
         try:
             for key, each in self._parts().items():
                 each.load_state_dict(state[key])
@@ -338,7 +362,7 @@ class FDistillTrainer:
         return {
             "format": _FORMAT,
             "steps": self.steps,
-            "divergence": self.weighting.divergence.name,
+            "settings": self.settings,
             "rng": self.rng.get_state(),
             "log_means": self.weighting.log_means,
             **{key: each.state_dict() for key, each in self._parts().items()},
@@ -379,6 +403,8 @@ class FDistillTrainer:
         if data is None:
             raise ValueError("a discriminator is trained on data: give train(steps, data)")
         if isinstance(data, Tensor):
+            if len(data) == 0:
+                raise ValueError("data is empty: a discriminator needs a sample or more")
             found = data[self.noising.indices(len(data), self.batch).to(data.device)]
         else:
             found = data(self.batch, self.rng)

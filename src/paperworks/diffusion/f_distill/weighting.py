@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -69,6 +70,21 @@ class Weighting:
         self.clip, self.memory, self.normalize = clip, memory, normalize
         self.log_means = torch.zeros(bins)
         """(bins,) logarithms of the mean ratio in each bin, as remembered."""
+
+    def settings(self) -> dict[str, Any]:
+        """What tells one weighting from another, as plain data; a divergence by its weights too,
+        for those of one's own functions have no names.
+        """
+        ratios = torch.tensor([-3.0, -1.0, 0.0, 0.5, 2.0], dtype=torch.float64)
+        weights = self.divergence.log_weight(ratios)
+        return {
+            "divergence": self.divergence.name,
+            "weights": [f"{each:.6g}" for each in weights.detach().tolist()],
+            "clip": self.clip,
+            "bins": len(self.log_means),
+            "memory": self.memory,
+            "normalize": self.normalize,
+        }
 
     def __call__(self, log_ratio: Tensor, level: Tensor) -> Tensor:
         """The weights, (batch,), of mean 1 where normalised.

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from joblib import Parallel, delayed
 
+from paperworks.diffusion.checkpoints import alone_in
 from paperworks.diffusion.schedules import Schedule
 from paperworks.diffusion.usf.coefficients import function_key
 from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.writing import read_json, write_bytes
 
 Scored = tuple[Decisions, float]
+SAME = 1e-3
+"""How far apart, in parts of it, a score may be from itself on another machine or another number of
+threads.
+"""
 
 
 class Book:
@@ -37,15 +43,20 @@ class Book:
         self.history: list[Scored] = []
         self._records: dict[str, dict[str, Any]] = {}  # with those of an earlier run
 
-    def open(self, settings: Mapping[str, Any]) -> None:
-        """Take over the scores of an earlier run of the same search."""
+    @contextmanager
+    def open(self, settings: Mapping[str, Any]) -> Iterator[None]:
+        """Hold the folder, and take over the scores of an earlier run of the same search."""
         self._settings = json.loads(json.dumps(settings))
         if self.folder is None:
+            yield
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        path = self.folder / "search.json"
-        if not path.exists():
-            return
+        with alone_in(self.folder, "searches"):
+            path = self.folder / "search.json"
+            if path.exists():
+                self._take_over(path)
+            yield
+
+    def _take_over(self, path: Path) -> None:
         data = read_json(path)
         for name, value in self._settings.items():
             if data["settings"].get(name) != value:
@@ -53,7 +64,19 @@ class Book:
                     f"{path} is of another search: its {name} is {data['settings'].get(name)!r}, "
                     f"not {value!r}; take another folder"
                 )
-        self._records = {each["key"]: each for each in data["evaluated"]}
+        records = data["evaluated"]
+        # An objective has no name to know it by: one of its scores says whether it is the same.
+        first = next((each for each in records if each["score"] is not None), None)
+        if first is not None:
+            decisions = Decisions.from_dict({key: first[key] for key in ("times", "steps")})
+            now = _scored(self.objective, decisions)
+            if now is None or not math.isclose(now, first["score"], rel_tol=SAME, abs_tol=1e-12):
+                raise ValueError(
+                    f"{path} is of another objective: its first schedule has the score "
+                    f"{first['score']:.6g} there and {now if now is None else f'{now:.6g}'} now; "
+                    "take another folder"
+                )
+        self._records = {each["key"]: each for each in records}
 
     def evaluate(self, candidates: Sequence[Decisions]) -> None:
         """Score those that are new, as far as the budget goes."""

@@ -18,8 +18,10 @@ What a step leaves out has the default of :class:`Step`.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -77,9 +79,11 @@ class Step:
             value = getattr(self, name)
             if value not in allowed:
                 raise ValueError(f"{name} must be one of {', '.join(allowed)}; got {value!r}")
-        if isinstance(self.scaling, str) and self.scaling not in SCALINGS:
+        named = isinstance(self.scaling, str) and self.scaling in SCALINGS
+        if not named and not _finite(self.scaling):
             raise ValueError(
-                f"scaling must be a number or one of {', '.join(SCALINGS)}; got {self.scaling!r}"
+                f"scaling must be a finite number or one of {', '.join(SCALINGS)}; got "
+                f"{self.scaling!r}"
             )
         if type(self.order) is not int or not 1 <= self.order <= MOST:
             raise ValueError(f"order must be 1 to {MOST}, got {self.order!r}")
@@ -148,6 +152,12 @@ class Decisions:
     steps: Sequence[Step]
 
     def __post_init__(self) -> None:
+        for index, time in enumerate(self.times, 1):
+            if not _finite(time):
+                raise ValueError(
+                    f"times must be finite numbers, got {time!r} as number {index} of "
+                    f"{len(self.times)}"
+                )
         object.__setattr__(self, "times", tuple(float(t) for t in self.times))
         object.__setattr__(self, "steps", tuple(self.steps))
         count = len(self.steps)
@@ -159,7 +169,7 @@ class Decisions:
         for index, step in enumerate(self.steps):
             here, there = self.times[index : index + 2]
             where = f"step {index + 1} of {count}"
-            if not here > there:  # NaN as well
+            if not here > there:
                 raise ValueError(
                     f"times must fall from noise to data, but {where} goes from {here:g} to "
                     f"{there:g}"
@@ -232,5 +242,13 @@ class Decisions:
 
     @classmethod
     def load(cls, path: str | Path) -> Decisions:
-        """Read what :meth:`save` wrote."""
-        return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        """Read what :meth:`save` wrote; ValueError, with the file's name, for anything else."""
+        try:
+            return cls.from_json(Path(path).read_text(encoding="utf-8"))
+        except ValueError as error:  # of JSON and of UTF-8 as well
+            raise ValueError(f"{path} holds no decisions: {error}") from error
+
+
+def _finite(value: object) -> bool:
+    """Whether it is a number, NumPy's among them, and neither NaN nor infinite."""
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

@@ -9,7 +9,11 @@ from typing import Any
 import numpy as np
 import torch
 
-from paperworks.diffusion.scheduler import SolverScheduler, register_to_config
+from paperworks.diffusion.scheduler import (
+    SchedulerMixin,  # noqa: F401 (in a saved pipeline diffusers looks here for what it can load)
+    SolverScheduler,
+    register_to_config,
+)
 from paperworks.diffusion.schedules import Floats
 from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.solver import USFSolver
@@ -27,7 +31,7 @@ class USFScheduler(SolverScheduler):
     decisions : Decisions, mapping, str or Path
         The schedule, or the JSON file that holds it; see
         :class:`paperworks.diffusion.usf.Decisions`. Its times are steps of the training, counted
-        from 0.
+        from 0. They have a default only since diffusers asks for one: without them it raises.
     num_train_timesteps : int
         Steps of the training.
     beta_start, beta_end : float
@@ -46,7 +50,7 @@ class USFScheduler(SolverScheduler):
     Raises
     ------
     ValueError
-        For decisions that cannot be, times outside the training's, or thresholding.
+        For no decisions, or such as cannot be; times outside the training's, or thresholding.
     ImportError
         Without diffusers: ``pip install 'paperworks[diffusion]'``.
 
@@ -67,7 +71,7 @@ class USFScheduler(SolverScheduler):
     @register_to_config
     def __init__(
         self,
-        decisions: Decisions | Mapping[str, Any] | str | Path,
+        decisions: Decisions | Mapping[str, Any] | str | Path | None = None,
         num_train_timesteps: int = 1000,
         beta_start: float = 0.0001,
         beta_end: float = 0.02,
@@ -77,6 +81,11 @@ class USFScheduler(SolverScheduler):
         rescale_betas_zero_snr: bool = False,
         thresholding: bool = False,
     ):
+        if decisions is None:
+            raise ValueError(
+                "decisions are missing: USFScheduler.from_config(config, decisions='found.json'), "
+                "with the file of search_schedule or decisions of your own"
+            )
         if isinstance(decisions, str | Path):
             decisions = Decisions.load(decisions)
         elif not isinstance(decisions, Decisions):

@@ -12,7 +12,7 @@ search comes to the candidate that it was at.
 
 from __future__ import annotations
 
-import hashlib
+import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -120,8 +120,9 @@ def search_schedule(
     Raises
     ------
     ValueError
-        For an unknown strategy, numbers below 1, ``initial`` schedules of other lengths, or a
-        folder with another search. What the objective raises is passed on.
+        For an unknown strategy, counts that are no whole numbers or too small, ``initial``
+        schedules of other lengths, nothing to begin with, a folder with another search, or an
+        objective that is finite for no schedule. What the objective raises is passed on.
 
     Notes
     -----
@@ -145,9 +146,13 @@ def search_schedule(
     """
     if strategy not in STRATEGIES:
         raise ValueError(f"strategy must be one of {', '.join(STRATEGIES)}; got {strategy!r}")
-    for name, value in {"steps": steps, "budget": budget, "batch": batch}.items():
-        if value < 1:
-            raise ValueError(f"{name} must be 1 or more, got {value}")
+    least = {"steps": 1, "budget": 1, "batch": 1, "population": 0}
+    given = {"steps": steps, "budget": budget, "batch": batch, "population": population}
+    for name, value in given.items():
+        if not isinstance(value, int) or value < least[name]:
+            raise ValueError(f"{name} must be a whole number of {least[name]} or more, got {value}")
+    if not isinstance(jobs, int) or jobs == 0:
+        raise ValueError(f"jobs must be a whole number other than 0, got {jobs}")
     space = Space(schedule, steps)
     first = list(by_hand(schedule, steps).values() if initial is None else initial)
     for decisions in first:
@@ -155,24 +160,47 @@ def search_schedule(
             raise ValueError(
                 f"the search is for {steps} steps, but initial has a schedule of {len(decisions)}"
             )
+    if not first and population == 0:
+        raise ValueError(
+            "there is nothing to begin with: initial is empty and population is 0; give one of them"
+        )
     book = Book(objective, schedule, budget, jobs, folder, progress)
-    book.open(
-        {
-            "schedule": _digest(schedule),
-            "steps": steps,
-            "strategy": strategy,
-            "population": population,
-            "batch": batch,
-            "seed": seed,
-            "initial": [function_key(schedule, each) for each in first],
-        }
-    )
+    settings = {
+        "schedule": schedule.digest(),
+        "steps": steps,
+        "strategy": strategy,
+        "population": population,
+        "batch": batch,
+        "seed": seed,
+        "initial": [function_key(schedule, each) for each in first],
+    }
+    with book.open(settings):
+        _go(book, space, first, strategy, population, batch, seed)
+    decisions, score = min(book.history, key=lambda each: each[1])
+    if score == math.inf:
+        raise ValueError(
+            f"none of the {len(book.history)} evaluated schedules has a finite score: look at "
+            "what the objective returns"
+        )
+    return Found(decisions, score, tuple(book.history))
+
+
+def _go(
+    book: Book,
+    space: Space,
+    first: Sequence[Decisions],
+    strategy: str,
+    population: int,
+    batch: int,
+    seed: int,
+) -> None:
+    """Evaluate until the budget is used, or nothing new comes up."""
     book.evaluate(first)
     rng = np.random.default_rng([seed, 0])
     book.evaluate(_new(book, lambda: space.random(rng), population - len(book.scores)))
     predictor = RankPredictor(FEATURES, torch.Generator().manual_seed(seed))
     turn = barren = 0
-    while len(book.scores) < budget and barren < BARREN:
+    while len(book.scores) < book.budget and barren < BARREN:
         turn += 1
         rng = np.random.default_rng([seed, turn])
         if strategy == "random":
@@ -189,8 +217,6 @@ def search_schedule(
                 chosen = _new(book, lambda: next(ranked, None), batch)  # noqa: B023
         barren = 0 if chosen else barren + 1
         book.evaluate(chosen)
-    decisions, score = min(book.history, key=lambda each: each[1])
-    return Found(decisions, score, tuple(book.history))
 
 
 def learn(predictor: RankPredictor, space: Space, history: Sequence[Scored]) -> None:
@@ -232,10 +258,3 @@ def _new(book: Book, draw: Callable[[], Decisions | None], count: int) -> list[D
         if key not in book.scores:
             found.setdefault(key, drawn)
     return list(found.values())
-
-
-def _digest(schedule: Schedule) -> str:
-    """Of the noise schedule's values."""
-    times = np.linspace(schedule.t_min, schedule.t_max, 65)
-    values = np.concatenate([times, schedule.alpha(times), schedule.sigma(times)])
-    return hashlib.sha256(values.round(9).tobytes()).hexdigest()[:20]

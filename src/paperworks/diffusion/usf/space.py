@@ -1,9 +1,10 @@
 """The space that a search goes through: schedules drawn at random, changed, crossed, and described
 to a predictor.
 
-Its choices are those of the paper. The rates of a change, and the odds of an order,
-are those of the authors' configuration. Single-step starts are left out, as in their search: a step
-begins where the last one ended.
+Its choices are those of the paper, and the odds of an order those of the authors' configuration.
+The rates of a change are our own: in a step one of six choices is drawn anew, at a rate of 0.1 or
+0.3, where theirs draws each kind of choice by itself, at 0.3. Single-step starts are left out, as
+in their search: a step begins where the last one ended.
 """
 
 from __future__ import annotations
