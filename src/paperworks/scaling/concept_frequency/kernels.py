@@ -23,9 +23,7 @@ for _byte in range(256):
 
 # (slots, hashes, starts, arena, counts): open addressing into words that lie one after another in
 # the arena; counts = [words].
-Table = tuple[
-    NDArray[np.int32], NDArray[np.uint64], NDArray[np.int64], Bytes, NDArray[np.int64]
-]
+Table = tuple[NDArray[np.int32], NDArray[np.uint64], NDArray[np.int64], Bytes, NDArray[np.int64]]
 
 
 def empty_table(size: int = 1 << 12) -> Table:

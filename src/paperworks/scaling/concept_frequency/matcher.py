@@ -15,6 +15,7 @@ What departs, and why:
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -145,7 +146,7 @@ class Matcher:
         base = bounds[0]
         raw = arena[base : bounds[-1]].tobytes()
         lengths, found = [], []
-        for low, high in zip(bounds[:-1], bounds[1:], strict=True):
+        for low, high in itertools.pairwise(bounds):
             seq = self._lemmas_of(raw[low - base : high - base])
             lengths.append(len(seq))
             found += seq
