@@ -31,6 +31,7 @@ from paperworks.scaling.concept_frequency.tally import (
     Settings,
     Tally,
     add_batch,
+    blank,
     load_tally,
     save_tally,
 )
@@ -84,7 +85,7 @@ def count_captions(
         )
     matcher = Matcher(settings.concepts, match=match, lemmas=lemmas)
     data, offsets = pack(captions)
-    tally = Tally(*(np.zeros(len(settings.concepts), dtype=np.int64) for _ in range(3)))
+    tally = blank(len(settings.concepts))
     ledger = Ledger()
     batch = Batch(data, offsets, np.arange(len(captions)), None if tags is None else list(tags))
     add_batch(tally, batch, settings, matcher, ledger)

@@ -134,6 +134,7 @@ def total(
     broken: tuple[str, ...] = (),
     **more: Any,
 ) -> ConceptCounts:
+    """The tallies of all parts, each with its file and the lines of the file before it, as one."""
     tallies = [tally for _, _, tally in placed]
     sums: dict[str, Any] = {
         place: np.sum([getattr(tally, place) for tally in tallies], axis=0, dtype=np.int64)

@@ -77,6 +77,12 @@ class Tally:
     hit_places: NDArray[np.uint8] | None = None
 
 
+def blank(concepts: int, *, broken: str = "") -> Tally:
+    """A tally of nothing."""
+    text, image, both = (np.zeros(concepts, dtype=np.int64) for _ in range(3))
+    return Tally(text, image, both, broken=broken)
+
+
 _NUMBERS = ("samples", "empty", "tagged", "misaligned", "lines", "bad_total", "bad", "broken")
 _ARRAYS = ("text", "image", "both", "hit_numbers", "hit_concepts", "hit_places")
 
@@ -84,7 +90,7 @@ _ARRAYS = ("text", "image", "both", "hit_numbers", "hit_concepts", "hit_places")
 def count_part(part: Part, settings: Settings, matcher: Matcher) -> Tally:
     """Count one part. A file that is broken gives a tally of nothing that says so."""
     size = len(settings.concepts)
-    tally = Tally(*(np.zeros(size, dtype=np.int64) for _ in range(3)))
+    tally = blank(size)
     ledger = Ledger()
     hits: list[tuple[Any, Any, Any]] = []
     reader = _READERS[part.kind]
@@ -94,7 +100,7 @@ def count_part(part: Part, settings: Settings, matcher: Matcher) -> Tally:
             if settings.keep_samples:
                 hits.append(found)
     except BrokenFileError as error:
-        return Tally(*(np.zeros(size, dtype=np.int64) for _ in range(3)), broken=str(error))
+        return blank(size, broken=str(error))
     tally.lines = ledger.lines
     tally.bad, tally.bad_total = tuple(ledger.bad), ledger.bad_total
     if settings.keep_samples:
