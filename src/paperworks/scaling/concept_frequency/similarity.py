@@ -113,3 +113,78 @@ def _same_width(a: NDArray[np.floating], b: NDArray[np.floating]) -> None:
         raise ValueError(
             f"train and test must have the same width, got {a.shape[1]} and {b.shape[1]}"
         )
+
+
+def match_similarity(
+    similarity: ArrayLike,
+    groups: ArrayLike,
+    *,
+    per_group: int,
+    bins: int = 5,
+    rng: np.random.Generator | int | None = None,
+) -> NDArray[np.int64]:
+    """Draw test samples so that every group has the same spread of similarity.
+
+    The other way to hold similarity fixed: the training set stays as it is, and the test samples
+    are drawn again. All groups get the same number of samples from each bin of similarity; the bins
+    are those of the whole test set, and how many come from each is what every group can give.
+
+    Parameters
+    ----------
+    similarity : (m,) float
+        Of each test sample, such as from `nearest_similarity`.
+    groups : (m,) int
+        The concept of each test sample.
+    per_group : int
+        Samples wanted per group.
+    bins : int
+        Bins of equal mass over the whole test set.
+    rng : Generator, int or None
+
+    Returns
+    -------
+    (groups * per_group,) int64
+        Indices of the samples drawn, ascending.
+
+    Raises
+    ------
+    ValueError
+        Where the groups do not share enough similarities; the message says how many they share.
+
+    Examples
+    --------
+    >>> similarity = [0.1, 0.2, 0.3, 0.9, 0.1, 0.2, 0.3, 0.3]
+    >>> match_similarity(similarity, [0, 0, 0, 0, 1, 1, 1, 1], per_group=3, bins=4, rng=0).tolist()
+    [0, 1, 2, 4, 5, 6]
+    """
+    s, g = np.asarray(similarity, dtype=np.float64), np.asarray(groups)
+    if s.ndim != 1 or s.shape != g.shape or s.size == 0 or not np.isfinite(s).all():
+        raise ValueError(
+            f"similarity and groups must be 1-d, of one length and finite, got shapes {s.shape} "
+            f"and {g.shape}"
+        )
+    if per_group < 1 or bins < 1:
+        raise ValueError(f"per_group and bins must be >= 1, got {per_group} and {bins}")
+    rng = np.random.default_rng(rng)
+    names, group = np.unique(g, return_inverse=True)
+    edges = np.quantile(s, np.linspace(0, 1, bins + 1)[1:-1])
+    place = np.searchsorted(edges, s, "right")
+    table = np.zeros((names.size, bins), dtype=np.int64)
+    np.add.at(table, (group, place), 1)
+    shared = table.min(0)
+    if shared.sum() < per_group:
+        raise ValueError(
+            f"all groups share {shared.sum()} samples of equal similarity, not {per_group}; take "
+            "fewer, give more test samples, or leave out the group that is least like the others"
+        )
+    # As the groups can give, scaled down to the number wanted, the largest remainders rounded up.
+    want = shared * (per_group / shared.sum())
+    quota = np.floor(want).astype(np.int64)
+    for place_up in np.argsort(quota - want, kind="stable")[: per_group - quota.sum()]:
+        quota[place_up] += 1
+    drawn = []
+    for number in range(names.size):
+        for at in range(bins):
+            inside = np.flatnonzero((group == number) & (place == at))
+            drawn.append(rng.permutation(inside)[: quota[at]])
+    return np.sort(np.concatenate(drawn))
