@@ -15,47 +15,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 FloatArray = NDArray[np.float32]
-_FILLERS = [
-    "a",
-    "the",
-    "of",
-    "with",
-    "near",
-    "on",
-    "under",
-    "old",
-    "new",
-    "big",
-    "small",
-    "photo",
-    "picture",
-    "drawing",
-    "sketch",
-    "image",
-    "view",
-    "close",
-    "bright",
-    "dark",
-    "white",
-    "black",
-    "simple",
-    "plain",
-    "good",
-    "first",
-    "my",
-    "our",
-    "this",
-    "that",
-    "in",
-    "at",
-    "by",
-    "and",
-    "some",
-    "any",
-]
+_FILLER_TEXT = (
+    "a the of with near on under old new big small photo picture drawing sketch image view close "
+    "bright dark white black simple plain good first my our this that in at by and some any"
+)
+_FILLERS = tuple(_FILLER_TEXT.split())
 _ONSETS, _ENDS = "bdfgklmnprstvz", "aeiou"
 
 
@@ -137,8 +104,12 @@ class Drawings:
         blocks = []
         for i in range(0, n, 2048):
             source = self._drawings[labels[i : i + 2048], which[i : i + 2048]][:, None]
-            grid = F.affine_grid(theta[i : i + 2048], list(source.shape), align_corners=False)
-            blocks.append(F.grid_sample(source, grid, align_corners=False).flatten(1).numpy())
+            grid = functional.affine_grid(
+                theta[i : i + 2048], list(source.shape), align_corners=False
+            )
+            blocks.append(
+                functional.grid_sample(source, grid, align_corners=False).flatten(1).numpy()
+            )
         images = np.concatenate(blocks)
         return (images + rng.normal(0, 0.1, images.shape)).astype(np.float32)
 
@@ -186,11 +157,11 @@ class TwoTowers(nn.Module):
 
     def images(self, x: Tensor) -> Tensor:
         """Unit embeddings of images."""
-        return F.normalize(self.image(x), dim=-1)
+        return functional.normalize(self.image(x), dim=-1)
 
     def texts(self, tokens: Tensor) -> Tensor:
         """Unit embeddings of captions of one length."""
-        return F.normalize(self.text(self.words(tokens)), dim=-1)
+        return functional.normalize(self.text(self.words(tokens)), dim=-1)
 
 
 def train(
@@ -209,7 +180,10 @@ def train(
             for batch in order[: len(x) // how.batch * how.batch].split(how.batch):
                 logits = model.images(x[batch]) @ model.texts(tokens[batch]).T * model.scale.exp()
                 same = torch.arange(len(batch))
-                loss = (F.cross_entropy(logits, same) + F.cross_entropy(logits.T, same)) / 2
+                loss = (
+                    functional.cross_entropy(logits, same)
+                    + functional.cross_entropy(logits.T, same)
+                ) / 2
                 optimizer.zero_grad()
                 loss.backward()
                 optimizer.step()
@@ -240,6 +214,8 @@ def accuracy(
             for prompt in prompts
         ]
     ).mean(0)
-    guess = (model.images(torch.from_numpy(images)) @ F.normalize(texts, dim=-1).T).argmax(1)
+    guess = (model.images(torch.from_numpy(images)) @ functional.normalize(texts, dim=-1).T).argmax(
+        1
+    )
     right = guess.numpy() == labels
     return np.array([right[labels == number].mean() for number in range(len(names))])

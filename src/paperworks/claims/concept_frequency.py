@@ -120,6 +120,8 @@ def trained_accuracies(
 
     rng = np.random.default_rng(seed)
     how = towers.Training(**training)
+    learn: towers.Glyphs | towers.Drawings
+    test: towers.Glyphs | towers.Drawings
     if source == "glyphs":
         learn = test = towers.Glyphs(concepts, how.size, rng)
     else:
@@ -190,7 +192,7 @@ def _curves(x: Any, y: Any) -> list[Curve]:
     return curves
 
 
-def _towers(equal_similarity: bool) -> dict[str, Tier]:
+def _towers(equal_similarity: bool) -> dict[str, Any]:
     quick = {
         "source": "glyphs",
         "concepts": 60,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from paperworks.scaling.concept_frequency.kernels import Bytes, IntArray
+from paperworks.scaling.concept_frequency.arrays import Bytes, IntArray
 from paperworks.scaling.concept_frequency.matcher import pack
 
 ROWS = 1 << 16

@@ -80,9 +80,7 @@ def count_captions(
     settings = Settings(as_concepts(concepts), "", None, tag_threshold, match, lemmas, False)
     captions = list(captions)
     if tags is not None and len(tags) != len(captions):
-        raise ValueError(
-            f"tags must be given for each of {len(captions)} captions, got {len(tags)}"
-        )
+        raise ValueError(f"tags must be given for all {len(captions)} captions, got {len(tags)}")
     matcher = Matcher(settings.concepts, match=match, lemmas=lemmas)
     data, offsets = pack(captions)
     tally = blank(len(settings.concepts))

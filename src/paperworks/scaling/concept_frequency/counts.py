@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from paperworks.scaling.concept_frequency.arrays import IntArray
 from paperworks.scaling.concept_frequency.concepts import Concepts
-from paperworks.scaling.concept_frequency.kernels import IntArray
 from paperworks.scaling.concept_frequency.tally import IMAGE, TEXT, Tally, load_tally
 from paperworks.writing import write_bytes
 

@@ -10,8 +10,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-IntArray = NDArray[np.int64]
-Bytes = NDArray[np.uint8]
+from paperworks.scaling.concept_frequency.arrays import Bytes
 
 APOSTROPHE = ord("'")
 # What a byte is inside a word, in lower case; 0 parts words. Bytes of other scripts stay as they
@@ -38,7 +37,7 @@ def empty_table(size: int = 1 << 12) -> Table:
 
 
 @njit(cache=True)
-def intern(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def intern(  # pragma: no cover - compiled
     data, offsets, fold, slots, hashes, starts, arena, counts
 ):
     """Numbers of all words of all captions, new ones numbered on; the table as it is then.
@@ -115,7 +114,7 @@ def intern(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
 
 
 @njit(cache=True)
-def _emit(rows, concepts, found, row, concept):  # type: ignore[no-untyped-def]  # pragma: no cover
+def _emit(rows, concepts, found, row, concept):  # pragma: no cover
     if found == rows.size:
         longer_rows = np.empty(2 * found, np.int64)
         longer_rows[:found] = rows
@@ -128,7 +127,7 @@ def _emit(rows, concepts, found, row, concept):  # type: ignore[no-untyped-def] 
 
 
 @njit(cache=True)
-def match(  # type: ignore[no-untyped-def]  # pragma: no cover - compiled
+def match(  # pragma: no cover - compiled
     tokens,
     first,
     seq_start,

@@ -23,15 +23,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperworks.scaling.concept_frequency.arrays import Bytes, IntArray
 from paperworks.scaling.concept_frequency.concepts import Concepts
-from paperworks.scaling.concept_frequency.kernels import (
-    FOLD,
-    Bytes,
-    IntArray,
-    empty_table,
-    intern,
-    match,
-)
 from paperworks.scaling.concept_frequency.words import Lemmas, lemmatizer, words
 
 MATCHES = ("words", "phrase")
@@ -98,6 +91,8 @@ class Matcher:
         self._concept_seen = np.zeros(len(self.concepts), dtype=np.int64)
 
     def _forget(self) -> None:
+        from paperworks.scaling.concept_frequency.kernels import empty_table  # numba, when needed
+
         self._table = empty_table()
         self._seq_start = np.zeros(1, dtype=np.int64)
         self._seq = np.zeros(0, dtype=np.int32)
@@ -117,10 +112,12 @@ class Matcher:
         rows : (hits,) int64, ascending
         concepts : (hits,) int32
         """
+        from paperworks.scaling.concept_frequency.kernels import FOLD, intern, match
+
         if self._table[4][0] > _WORDS_KEPT:
             self._forget()
         tokens, first, *grown = intern(data, offsets, FOLD, *self._table)
-        self._table = (*grown, self._table[4])  # type: ignore[assignment]
+        self._table = (*grown, self._table[4])
         self._learn()
         hits = match(
             tokens,

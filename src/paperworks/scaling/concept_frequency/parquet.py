@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from paperworks.scaling.concept_frequency.arrays import Bytes, IntArray
 from paperworks.scaling.concept_frequency.batches import ROWS, TEXT, Batch, Ledger
-from paperworks.scaling.concept_frequency.kernels import Bytes, IntArray
 from paperworks.scaling.concept_frequency.parts import BrokenFileError, Part
 
 

@@ -62,7 +62,8 @@ def _read(sample: Sample, caption: str, tags: str | None) -> tuple[str, Any]:
 
 def _samples(path: Path) -> Iterator[tuple[str, Sample]]:
     """(key, content of its .txt and .json members), in the order of the archive."""
-    key, sample = None, {}
+    key: str | None = None
+    sample: Sample = {}
     for own, ending, content in _members(path):
         if own != key:
             if key is not None:
@@ -88,7 +89,7 @@ def _members(path: Path) -> Iterator[tuple[str, str, bytes | None]]:
                 archive.members = []  # type: ignore[attr-defined]  # else all are kept
             # A header that cannot be read ends the loop as the true end does.
             assert archive.fileobj is not None
-            archive.fileobj.seek(archive.offset)  # type: ignore[attr-defined]
+            archive.fileobj.seek(archive.offset)
             if archive.fileobj.read(512) != bytes(512):
                 raise tarfile.ReadError("it has no end mark")
     except (tarfile.TarError, EOFError, zlib.error, OSError) as error:
