@@ -135,6 +135,24 @@ def test_bad_lines_are_numbered_and_left_out(
     assert (counts.samples, counts.empty, counts.text.tolist()) == (4, 1, [3])
 
 
+@pytest.mark.parametrize(
+    ("content", "bad"),
+    [
+        ('{"caption": "dog"}\n{"text": "dog"}\n', [2]),  # pyarrow takes it for null
+        ('{"caption": "dog"}{"caption": "dog"}\n', [1]),  # and this for two lines
+        ('{"caption": "dog"}\n\n{"caption": null}\n', []),
+        ('{"caption":\n "dog"}\n', [1, 2]),  # and this for one
+    ],
+)
+def test_a_line_that_pyarrow_would_let_pass(tmp_path: Path, content: str, bad: list[int]) -> None:
+    file = tmp_path / "a.jsonl"
+    file.write_text(content)
+    counts = count_concepts(file, ["dog"], lemmas=None)
+    assert [each.line for each in counts.bad] == bad
+    assert counts.samples == len([line for line in content.split("\n") if line]) - len(bad)
+    assert counts.text.tolist() == [int(content.startswith('{"caption": "dog"}\n'))]
+
+
 def test_bad_tags_leave_the_sample_out(tmp_path: Path) -> None:
     file = tmp_path / "a.jsonl"
     rows = [["dog"], 7, None, ["dog"]]

@@ -106,6 +106,33 @@ def test_lemmas_of_concepts_and_captions_meet() -> None:
     assert bare.text.tolist() == [1]
 
 
+@pytest.mark.parametrize(
+    ("one", "many"),
+    [
+        ("affenpinscher", "affenpinschers"),
+        ("a310", "a310s"),
+        ("cockapoo", "cockapoos"),
+        ("zorgy", "zorgies"),
+        ("zorgch", "zorgches"),
+        ("zorgx", "zorgxes"),
+        ("wolf", "wolves"),
+        ("goose", "geese"),
+        ("bus", "buses"),
+    ],
+)
+def test_plurals_meet_their_singular(one: str, many: str) -> None:
+    pytest.importorskip("simplemma")
+    lemma = lemmatizer("en")
+    assert lemma(one) == lemma(many) == one
+
+
+def test_what_is_no_plural_stays() -> None:
+    pytest.importorskip("simplemma")
+    lemma = lemmatizer("en")
+    for word in ("lens", "zorgus", "zorgis", "zorgss", "gas", "xs"):
+        assert lemma(word) == word
+
+
 def test_synonyms_count_once() -> None:
     counts = count_captions(
         ["dog and puppy", "puppies", "puppy"], {"dog": ["puppy"], "cat": []}, lemmas=None

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Callable
+from typing import Any
 
 Lemmas = str | Callable[[str], str] | None
 """A language of simplemma ("en"), a function from word to lemma, or None for the bare words."""
@@ -21,6 +22,19 @@ Lemmas = str | Callable[[str], str] | None
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _POSSESSIVE = re.compile(r"['’]s$")
 _APOSTROPHE = re.compile("['’]")
+# The first that fits. What has no plural ending is its own singular.
+_PLURALS = (
+    ("ss", "ss"),
+    ("us", "us"),
+    ("is", "is"),
+    ("ies", "y"),
+    ("sses", "ss"),
+    ("shes", "sh"),
+    ("ches", "ch"),
+    ("xes", "x"),
+    ("zzes", "zz"),
+    ("s", ""),
+)
 
 
 def words(text: str) -> list[str]:
@@ -63,7 +77,23 @@ def lemmatizer(lemmas: Lemmas) -> Callable[[str], str]:
             f"lemmas must be a language that simplemma knows, as 'en', a function or None, got "
             f"{lemmas!r}"
         ) from error
+    if lemmas == "en":
+        return lambda word: _english(word, simplemma)
     return lambda word: simplemma.lemmatize(word, lang=lemmas).casefold()
+
+
+def _english(word: str, simplemma: Any) -> str:
+    """The lemma of simplemma, and a regular plural's singular where its word list has no such word.
+
+    Rare names are what matters here, and word lists lack their plurals ("affenpinschers").
+    """
+    lemma = simplemma.lemmatize(word, lang="en").casefold()
+    if lemma != word or len(word) < 4 or simplemma.is_known(word, lang="en"):
+        return lemma
+    for ending, singular in _PLURALS:
+        if word.endswith(ending):
+            return word[: len(word) - len(ending)] + singular
+    return word
 
 
 def describe(lemmas: Lemmas) -> str:
@@ -74,4 +104,5 @@ def describe(lemmas: Lemmas) -> str:
         return "none"
     import importlib.metadata
 
-    return f"simplemma {importlib.metadata.version('simplemma')} {lemmas}"
+    # The rule for plurals is ours: another rule is another lemma.
+    return f"plurals 1, simplemma {importlib.metadata.version('simplemma')} {lemmas}"
