@@ -13,6 +13,7 @@ by least squares, and gives both correlations.
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,7 +171,7 @@ def fit_log_linear(
         `nearest_similarity`. With it, ``partial`` is the correlation at equal similarity.
     confidence : float
     resamples : int
-        Bootstrap resamples of concepts; the interval is the percentile one.
+        Bootstrap resamples of concepts (SciPy's, percentile).
     rng : Generator, int or None
 
     Returns
@@ -201,13 +202,20 @@ def fit_log_linear(
         )
     intercept, slope = _line(x, y)
     residual = y - intercept - slope * x
-    generator = np.random.default_rng(rng)
-    step = max(1, 2**22 // x.size)
-    blocks = []
-    for start in range(0, resamples, step):
-        picks = generator.integers(0, x.size, (min(step, resamples - start), x.size))
-        blocks.append(_line(x[picks], y[picks]).T)
-    draws = np.concatenate(blocks)
+    with warnings.catch_warnings():
+        # Of few concepts some resamples have one frequency alone, which SciPy remarks upon.
+        warnings.simplefilter("ignore", stats.DegenerateDataWarning)
+        found = stats.bootstrap(
+            (x, y),
+            _line,
+            paired=True,
+            vectorized=True,
+            n_resamples=resamples,
+            batch=max(1, 2**22 // x.size),
+            method="percentile",
+            rng=np.random.default_rng(rng),
+        )
+    draws = np.asarray(found.bootstrap_distribution).T
     draws = draws[np.isfinite(draws).all(axis=1)]  # a resample of one frequency has no slope
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws[:, 1], [tail, 1 - tail])
