@@ -52,6 +52,11 @@ def test_matches_are_those_of_a_slow_search(
     # The second time all words are known, and the clock has gone on.
     assert hits(found.find(*pack(captions))) == expected
     assert hits(found.find(*pack(captions))) == expected
+    # Caption by caption, so that new words come when others are known.
+    single = Matcher(as_concepts(names), match=match, lemmas=lambda w: w.removesuffix("s"))
+    for row, caption in enumerate(captions):
+        one = {(row, number) for _, number in hits(single.find(*pack([caption])))}
+        assert one == {pair for pair in expected if pair[0] == row}
 
 
 @pytest.mark.parametrize("match", ["words", "phrase"])

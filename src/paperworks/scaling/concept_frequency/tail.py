@@ -108,9 +108,9 @@ def long_tail(
 
     Examples
     --------
-    >>> tail = long_tail({"dog": 9000, "tree frogs": 3, "Tree_Frog": 3, "A310": 0}, 2)
+    >>> tail = long_tail({"dog": 9000, "tree frogs": 3, "Tree_Frog": 3, "A310": 0}, 3)
     >>> tail.concepts, tail.same, tail.images_wanted
-    (('A310', 'Tree_Frog'), {'tree frogs': 'Tree_Frog'}, 900)
+    (('A310', 'Tree_Frog', 'dog'), {'tree frogs': 'Tree_Frog'}, 1350)
     """
     if count < 1 or images_per_concept < 1:
         raise ValueError(
