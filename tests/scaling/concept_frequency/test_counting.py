@@ -331,23 +331,29 @@ def test_a_state_comes_back_as_it_went(tmp_path: Path) -> None:
     assert back.hit_concepts is None
 
 
+@pytest.mark.parametrize("name", ["a.jsonl", "a.parquet", "a.tar"])
 def test_samples_that_were_kept_can_be_found(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
+    from paperworks.scaling.concept_frequency import parquet
+
     made = samples(120)
     monkeypatch.setattr(parts, "BYTES_PER_PART", 700)
-    file = write_jsonl(tmp_path / "a.jsonl", made)
+    monkeypatch.setattr(parts, "ROWS_PER_PART", 20)
+    for module in (batches, parquet):
+        monkeypatch.setattr(module, "ROWS", 4)
+    file = WRITERS[name](tmp_path / name, made)
     counts = count_concepts(
         file, CONCEPTS, tags="tags", lemmas=None, out=tmp_path / "out", keep_samples=True
     )
-    assert counts.parts > 5
+    assert (counts.parts > 5) == (name != "a.tar")
     for place in ("text", "image", "both"):
-        for number, name in enumerate(CONCEPTS):
-            lines = list(counts.samples_of(name, place))
+        for number, concept in enumerate(CONCEPTS):
+            lines = list(counts.samples_of(concept, place))
             assert all(path == str(file.resolve()) for path, _ in lines)
             expected = []
             for line, sample in enumerate(made, start=1):
-                text, image, both, _ = slow_counts([sample], [name], "words", same)
+                text, image, both, _ = slow_counts([sample], [concept], "words", same)
                 if {"text": text, "image": image, "both": both}[place] == [1]:
                     expected.append(line)
             assert [line for _, line in lines] == expected

@@ -59,8 +59,11 @@ def intern(  # pragma: no cover - compiled
                 continue
             begin = at
             code = np.uint64(14695981039346656037)
-            while at < end and fold[data[at]] != 0:
-                code = (code ^ np.uint64(fold[data[at]])) * np.uint64(1099511628211)
+            while at < end:
+                letter = fold[data[at]]
+                if letter == 0:
+                    break
+                code = (code ^ np.uint64(letter)) * np.uint64(1099511628211)
                 at += 1
             length = at - begin
             mask = slots.size - 1
