@@ -72,6 +72,15 @@ def test_hashes_tell_copies_from_others(tmp_path: Path) -> None:
     assert np.mean(others) == pytest.approx(32, abs=3)
 
 
+def test_a_hash_is_half_ones_beside_the_mean(tmp_path: Path) -> None:
+    # 63 frequencies, of which 31 lie above their median; the first bit is the mean's.
+    for seed in range(5):
+        picture(seed).save(tmp_path / "a.png")
+        found = perceptual_hash(tmp_path / "a.png")
+        assert (found & ((1 << 63) - 1)).bit_count() == 31
+        assert found >> 63 == 1
+
+
 def test_distinct_keeps_the_first_of_each_group() -> None:
     hashes = np.array([0b0, 0b1, 0b111, 0b0, 0b11111], dtype=np.uint64)
     assert list(distinct(hashes, 1)) == [0, 2, 4]
