@@ -206,7 +206,10 @@ def vocabulary_of(names: list[str]) -> dict[str, int]:
 def accuracy(
     model: TwoTowers, images: FloatArray, labels: Any, names: list[str], vocabulary: dict[str, int]
 ) -> Any:
-    """Zero-shot accuracy of each concept, with an ensemble of four prompts: (concepts,) float."""
+    """Zero-shot accuracy of each concept, with an ensemble of four prompts: (concepts,) float.
+
+    The guess is among all concepts; nan for those of which no image is shown.
+    """
     prompts = ("a photo of {}", "the small {} near", "my drawing of {}", "this {} on black")
     texts = torch.stack(
         [
@@ -218,4 +221,6 @@ def accuracy(
         1
     )
     right = guess.numpy() == labels
-    return np.array([right[labels == number].mean() for number in range(len(names))])
+    shown = np.bincount(labels, minlength=len(names))
+    with np.errstate(invalid="ignore"):
+        return np.bincount(labels, weights=right, minlength=len(names)) / shown

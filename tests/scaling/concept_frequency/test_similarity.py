@@ -57,6 +57,22 @@ def test_matched_samples_spread_alike() -> None:
     np.testing.assert_array_equal(kept, again)
 
 
+def test_groups_least_like_the_others_can_be_left_out() -> None:
+    rng = np.random.default_rng(3)
+    groups = np.repeat(np.arange(6), 200)
+    similarity = rng.normal(0, 0.1, 1200) + np.where(groups == 4, 5.0, 0) + 0.02 * groups
+    with pytest.raises(ValueError, match="share 3 samples .* not 30; .* leave_out=True"):
+        match_similarity(similarity, groups, per_group=30, rng=0)
+    kept = match_similarity(similarity, groups, per_group=30, leave_out=True, rng=0)
+    assert np.bincount(groups[kept]).tolist() == [30, 30, 30, 30, 0, 30]
+    with pytest.raises(ValueError, match="all groups share 200 samples of equal similarity, not"):
+        match_similarity(similarity, groups, per_group=201, leave_out=True, rng=0)
+    # Nobody is left out where all can give.
+    alike = rng.normal(0, 0.1, 1200)
+    one = match_similarity(alike, groups, per_group=30, leave_out=True, rng=0)
+    np.testing.assert_array_equal(one, match_similarity(alike, groups, per_group=30, rng=0))
+
+
 def test_groups_that_share_too_little_are_refused() -> None:
     with pytest.raises(ValueError, match="share 2 samples of equal similarity, not 3"):
         match_similarity([0.1, 0.2, 0.3, 0.25, 0.9, 0.8], [0, 0, 0, 1, 1, 1], per_group=3, bins=2)

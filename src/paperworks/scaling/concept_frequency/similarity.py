@@ -121,6 +121,7 @@ def match_similarity(
     *,
     per_group: int,
     bins: int = 5,
+    leave_out: bool = False,
     rng: np.random.Generator | int | None = None,
 ) -> NDArray[np.int64]:
     """Draw test samples so that every group has the same spread of similarity.
@@ -139,17 +140,22 @@ def match_similarity(
         Samples wanted per group.
     bins : int
         Bins of equal mass over the whole test set.
+    leave_out : bool
+        Leave out groups that are too unlike the others, one at a time: the one that could fill
+        least of ``per_group`` samples spread evenly over the bins. Their samples are then not among
+        those drawn. By default this is an error.
     rng : Generator, int or None
 
     Returns
     -------
-    (groups * per_group,) int64
+    (groups kept * per_group,) int64
         Indices of the samples drawn, ascending.
 
     Raises
     ------
     ValueError
         Where the groups do not share enough similarities; the message says how many they share.
+        With ``leave_out``, where no group has ``per_group`` samples.
 
     Examples
     --------
@@ -171,11 +177,18 @@ def match_similarity(
     place = np.searchsorted(edges, s, "right")
     table = np.zeros((names.size, bins), dtype=np.int64)
     np.add.at(table, (group, place), 1)
-    shared = table.min(0)
+    kept = np.ones(names.size, dtype=bool)
+    if leave_out:
+        able = np.minimum(table, per_group / bins).sum(1)
+        for least in np.argsort(able, kind="stable")[:-1]:
+            if table[kept].min(0).sum() >= per_group:
+                break
+            kept[least] = False
+    shared = table[kept].min(0)
     if shared.sum() < per_group:
         raise ValueError(
             f"all groups share {shared.sum()} samples of equal similarity, not {per_group}; take "
-            "fewer, give more test samples, or leave out the group that is least like the others"
+            "fewer, give more test samples, or leave_out=True the groups least like the others"
         )
     # As the groups can give, scaled down to the number wanted, the largest remainders rounded up.
     want = shared * (per_group / shared.sum())
@@ -183,7 +196,7 @@ def match_similarity(
     for place_up in np.argsort(quota - want, kind="stable")[: per_group - quota.sum()]:
         quota[place_up] += 1
     drawn = []
-    for number in range(names.size):
+    for number in np.flatnonzero(kept):
         for at in range(bins):
             inside = np.flatnonzero((group == number) & (place == at))
             drawn.append(rng.permutation(inside)[: quota[at]])
