@@ -61,7 +61,7 @@ def test_groups_least_like_the_others_can_be_left_out() -> None:
     rng = np.random.default_rng(3)
     groups = np.repeat(np.arange(6), 200)
     similarity = rng.normal(0, 0.1, 1200) + np.where(groups == 4, 5.0, 0) + 0.02 * groups
-    with pytest.raises(ValueError, match="share 3 samples .* not 30; .* leave_out=True"):
+    with pytest.raises(ValueError, match=r"share 3 samples .* not 30; .* leave_out=True"):
         match_similarity(similarity, groups, per_group=30, rng=0)
     kept = match_similarity(similarity, groups, per_group=30, leave_out=True, rng=0)
     assert np.bincount(groups[kept]).tolist() == [30, 30, 30, 30, 0, 30]
