@@ -1,5 +1,20 @@
 """How results grow with data, parameters, compute and samples."""
 
+from paperworks.scaling.concept_frequency.counting import count_captions, count_concepts
+from paperworks.scaling.concept_frequency.counts import ConceptCounts
+from paperworks.scaling.concept_frequency.rivals import TrendComparison, compare_trends
+from paperworks.scaling.concept_frequency.similarity import (
+    cap_similarity,
+    match_similarity,
+    nearest_similarity,
+)
+from paperworks.scaling.concept_frequency.tail import LongTail, balance_images, long_tail
+from paperworks.scaling.concept_frequency.trend import (
+    BinMeans,
+    LogLinearTrend,
+    bin_means,
+    fit_log_linear,
+)
 from paperworks.scaling.fitting import (
     LAWS,
     Comparison,
@@ -90,4 +105,23 @@ __all__ = [
     "run_sandboxed",
     "available_fence",
     "Limits",
+    # concept frequency: count
+    "count_concepts",
+    "count_captions",
+    "ConceptCounts",
+    # set against accuracy
+    "fit_log_linear",
+    "LogLinearTrend",
+    "bin_means",
+    "BinMeans",
+    "compare_trends",
+    "TrendComparison",
+    # at equal similarity
+    "nearest_similarity",
+    "cap_similarity",
+    "match_similarity",
+    # test the tail
+    "long_tail",
+    "LongTail",
+    "balance_images",
 ]
