@@ -211,7 +211,7 @@ def _test(
     source, target = (torch.from_numpy(each).to(device) for each in pairs)
     model.eval()
     with torch.no_grad():
-        parts = zip(source.split(512), target.split(512), strict=True)
+        parts = zip(source.split(256), target.split(256), strict=True)
         loss = float(np.mean([float(model(*part)) for part in parts]))
         some = TESTED // 4
         bleu = corpus_bleu(model.translate(source[:some]).tolist(), pairs[1][:some].tolist())

@@ -202,6 +202,8 @@ def fit_test_sets(
                 f"{label} and test_set must have one entry for each row, got shapes "
                 f"{column.shape} and {names.shape}"
             )
+    if not names.size:
+        raise ValueError("test_set holds no row")
     bars = []
     for label, given, column in (("N_e", N_e_bar, sizes[0]), ("N_d", N_d_bar, sizes[1])):
         bad = column[~(np.isfinite(column) & (column > 0))]
@@ -223,6 +225,4 @@ def fit_test_sets(
             )
         except ValueError as error:
             raise ValueError(f"test set {name!r}: {error}") from None
-    if not laws:
-        raise ValueError("test_set holds no row")
     return Composition(laws)
