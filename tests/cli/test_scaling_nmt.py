@@ -57,7 +57,7 @@ def test_says_constants_splits_and_bleu(runs: Path) -> None:
         assert split["encoder_share"] == pytest.approx(law.optimal_split(1e9).share, abs=0.05)
         assert split["encoder"] + split["decoder"] == pytest.approx(1e9)
         assert next(iter(found["held_out"])) == "encoder-decoder"
-        assert found["bleu"]["p_B"]["value"] == pytest.approx(1.5, abs=0.1)
+        assert found["bleu"]["p"]["value"] == pytest.approx(1.5, abs=0.1)
         assert "bleu-power" in found["bleu"]["held_out"]
     assert told["mixture"]["weights"] == {"source-original": 1, "target-original": 3}
     shares = [s["splits"][0]["encoder_share"] for s in told["test_sets"].values()]

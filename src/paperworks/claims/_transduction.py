@@ -19,7 +19,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
-from torch.nn import functional as F
+from torch.nn import functional
 
 IntArray = NDArray[np.int64]
 
@@ -97,7 +97,7 @@ class Attention(nn.Module):
             each.unflatten(-1, (HEADS, -1)).transpose(1, 2)
             for each in (self.query(x), *self.key_value(memory).chunk(2, -1))
         )
-        mixed = F.scaled_dot_product_attention(query, key, value, is_causal=causal)
+        mixed = functional.scaled_dot_product_attention(query, key, value, is_causal=causal)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
 
@@ -158,7 +158,7 @@ class Translator(nn.Module):
         """Mean cross-entropy in nats per token."""
         begin = torch.full_like(target[:, :1], BEGIN)
         logits = self.decode(torch.cat([begin, target[:, :-1]], 1), self.encode(source))
-        return F.cross_entropy(logits.flatten(0, 1), target.flatten())
+        return functional.cross_entropy(logits.flatten(0, 1), target.flatten())
 
     @torch.no_grad()
     def translate(self, source: Tensor) -> Tensor:

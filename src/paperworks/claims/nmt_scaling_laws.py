@@ -49,7 +49,11 @@ def table() -> list[Run]:
     text = (resources.files("paperworks.claims") / TABLE).read_text("utf-8")
     return [
         Run(
-            *(int(row[name]) for name in csv_columns()[:5]),
+            int(row["seed"]),
+            int(row["encoder_layers"]),
+            int(row["decoder_layers"]),
+            int(row["encoder_params"]),
+            int(row["decoder_params"]),
             row["test_set"],
             float(row["loss"]),
             float(row["bleu"]),

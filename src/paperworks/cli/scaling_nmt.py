@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -17,6 +18,17 @@ if TYPE_CHECKING:
 
 _SHOWN = 10
 _ALL = "all rows"
+
+
+@dataclass(frozen=True)
+class _OfSet:
+    """What is told of one test set."""
+
+    law: EncoderDecoderLaw
+    rivals: Comparison | str  # or why there are none
+    splits: list[Split]
+    bleu: BleuLaw | None
+    bleu_rivals: Comparison | None
 
 
 def encoder_decoder(
@@ -75,7 +87,7 @@ def encoder_decoder(
             table.N_e, table.N_d, table.loss, names, N_e_bar=bars[0], N_d_bar=bars[1], **common
         )
         mixture = None if weights is None else both.mixture(weights)
-        found = []
+        found: dict[str, _OfSet] = {}
         for name, law in both.laws.items():
             of = names == name
             rivals: Comparison | str
@@ -94,7 +106,7 @@ def encoder_decoder(
                 except ValueError:  # too few models to hold some out
                     bleu_rivals = None
             splits = [law.optimal_split(each) for each in budget or ()]
-            found.append((name, law, rivals, splits, bleu_law, bleu_rivals))
+            found[name] = _OfSet(law, rivals, splits, bleu_law, bleu_rivals)
         mixed = [mixture.optimal_split(each) for each in budget or ()] if mixture else []
 
     if json:
@@ -103,7 +115,7 @@ def encoder_decoder(
                 "rows": int(table.loss.size),
                 "bad_lines": [{"line": bad.line, "why": bad.why} for bad in table.bad],
                 "confidence": confidence,
-                "test_sets": {name: _as_json(*rest) for name, *rest in found},
+                "test_sets": {name: _as_json(of_set) for name, of_set in found.items()},
                 "mixture": {"weights": weights, "splits": [_split_as_json(s) for s in mixed]}
                 if mixture
                 else None,
@@ -116,8 +128,8 @@ def encoder_decoder(
         errors.print(f"[yellow]left out[/] {escape(str(bad))}", soft_wrap=True, highlight=False)
     if len(table.bad) > _SHOWN:
         errors.print(f"[yellow]left out[/] {len(table.bad) - _SHOWN:,} more bad lines")
-    for name, *rest in found:
-        _show(name, *rest)
+    for name, of_set in found.items():
+        _show(name, of_set)
     for split in mixed:
         _line(f"the mixture: {_said(split)}")
 
@@ -151,13 +163,8 @@ def _quality(table: TranslationRuns, of: Any) -> tuple[Any, Any] | None:
     return table.loss[there], table.bleu[there]
 
 
-def _as_json(
-    law: EncoderDecoderLaw,
-    rivals: Comparison | str,
-    splits: list[Split],
-    bleu: BleuLaw | None,
-    bleu_rivals: Comparison | None,
-) -> dict[str, Any]:
+def _as_json(found: _OfSet) -> dict[str, Any]:
+    law, rivals, bleu = found.law, found.rivals, found.bleu
     return {
         "law": {
             **{name: _ends_as_json(each) for name, each in law.intervals.items()},
@@ -168,12 +175,12 @@ def _as_json(
         "converged": law.converged,
         "warnings": list(law.warnings),
         "held_out": {"error": rivals} if isinstance(rivals, str) else _held_as_json(rivals),
-        "splits": [_split_as_json(split) for split in splits],
+        "splits": [_split_as_json(split) for split in found.splits],
         "bleu": None
         if bleu is None
         else {
             **{name: _ends_as_json(each) for name, each in bleu.intervals.items()},
-            "held_out": _held_as_json(bleu_rivals) if bleu_rivals else None,
+            "held_out": _held_as_json(found.bleu_rivals) if found.bleu_rivals else None,
         },
     }
 
@@ -214,17 +221,11 @@ def _said(split: Split) -> str:
     return text
 
 
-def _show(
-    name: str,
-    law: EncoderDecoderLaw,
-    rivals: Comparison | str,
-    splits: list[Split],
-    bleu: BleuLaw | None,
-    bleu_rivals: Comparison | None,
-) -> None:
+def _show(name: str, found: _OfSet) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    law, rivals, bleu = found.law, found.rivals, found.bleu
     models = law.source.runs if law.source else 0
     _line(f"[bold]{escape(name)}[/]: {models} models")
     _line("L = alpha (N_e_bar / N_e)^p_e (N_d_bar / N_d)^p_d + L_inf")
@@ -242,13 +243,13 @@ def _show(
             for law_name, held in rivals.ranked.items()
         )
         _line(f"the largest models, held out: {told}")
-    for split in splits:
+    for split in found.splits:
         _line(_said(split))
     if bleu is not None:
-        _line(f"BLEU = {bleu.c_B:.4g} L^-{bleu.p_B:.4g}")
-    if bleu_rivals is not None:
-        held = bleu_rivals.ranked["bleu-power"]
-        best = next(iter(bleu_rivals.ranked))
+        _line(f"BLEU = {bleu.c:.4g} L^-{bleu.p:.4g}")
+    if found.bleu_rivals is not None:
+        held = found.bleu_rivals.ranked["bleu-power"]
+        best = next(iter(found.bleu_rivals.ranked))
         _line(
             "the models of least loss, held out: by the others BLEU would be off by "
             f"{math.expm1(held.bias):+.2%}; {best} predicts them best"

@@ -21,13 +21,13 @@ def test_least_squares_is_the_line_through_the_logarithms() -> None:
     loss, bleu = models(BleuLaw(70.0, 1.7), 0.02)
     slope, height = np.polyfit(np.log(loss), np.log(bleu), 1)
     law = BleuLaw.fit(loss, bleu, delta=math.inf, resamples=200)
-    assert law.p_B == pytest.approx(-slope, rel=1e-7)
-    assert law.c_B == pytest.approx(math.exp(height), rel=1e-7)
+    assert law.p == pytest.approx(-slope, rel=1e-7)
+    assert law.c == pytest.approx(math.exp(height), rel=1e-7)
     assert law.L_stop == 0
     # The interval against the textbook's standard error.
     x = np.log(loss) - np.log(loss).mean()
     error = np.sqrt(((np.log(bleu) - height - slope * np.log(loss)) ** 2).sum() / 22 / (x @ x))
-    found = law.intervals["p_B"]
+    found = law.intervals["p"]
     assert found.low < 1.7 < found.high
     assert 2 < (found.high - found.low) / error < 8
 
@@ -98,9 +98,9 @@ def test_refuses_what_it_cannot_answer() -> None:
         BleuLaw.fit([0.0, *loss[1:]], loss)
     with pytest.raises(ValueError, match="y must be finite and > 0"):
         BleuLaw.fit(loss, 0 * loss)
-    with pytest.raises(ValueError, match="c_B must be finite and > 0, got -1"):
+    with pytest.raises(ValueError, match="c must be finite and > 0, got -1"):
         BleuLaw(-1, 2)
-    with pytest.raises(ValueError, match="p_B must be finite, got nan"):
+    with pytest.raises(ValueError, match="p must be finite, got nan"):
         BleuLaw(1, math.nan)
     with pytest.raises(ValueError, match="L_stop must be finite and >= 0, got -2"):
         BleuLaw(1, 2, -2)

@@ -93,7 +93,7 @@ def test_bleu_by_hand() -> None:
 
 
 def test_training_learns_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bed, "STEPS", 12)
+    monkeypatch.setattr(bed, "STEPS", 8)
     monkeypatch.setattr(bed, "WARMUP", 3)
     monkeypatch.setattr(bed, "TESTED", 256)
     before = torch.random.get_rng_state()
@@ -121,7 +121,9 @@ def test_the_table_is_the_one_that_its_note_names() -> None:
     for run in runs:
         model = bed.Translator(run.encoder_layers, run.decoder_layers)
         assert (run.encoder_params, run.decoder_params) == bed.sizes(model)
-    total = {(r.encoder_layers, r.decoder_layers): r.encoder_params + r.decoder_params for r in runs}
+    total = {
+        (r.encoder_layers, r.decoder_layers): r.encoder_params + r.decoder_params for r in runs
+    }
     assert max(total[d] for d in claim.FITTED) < min(total[d] for d in claim.HELD_OUT)
 
 
@@ -156,7 +158,5 @@ def test_values_are_per_cent_on_the_held_out_models() -> None:
     moved = claim.judge(far)
     for label in (claim.BIVARIATE, claim.BY_TOTAL):
         assert moved.values[label] == pytest.approx(100 * math.log(2), abs=2 * result.values[label])
-        curves = [
-            next(c for c in each.curves if c.label == label) for each in (result, moved)
-        ]
+        curves = [next(c for c in each.curves if c.label == label) for each in (result, moved)]
         assert curves[0] == curves[1]

@@ -64,8 +64,12 @@ def test_a_mixture_is_the_mean_by_tokens(weight: float, n_e: float, n_d: float) 
 
     p_e, p_d = mixed.exponents(n_e, n_d)
     up, down = math.exp(step), math.exp(-step)
-    assert float(p_e) == pytest.approx((left(n_e * down, n_d) - left(n_e * up, n_d)) / (2 * step), abs=1e-5)
-    assert float(p_d) == pytest.approx((left(n_e, n_d * down) - left(n_e, n_d * up)) / (2 * step), abs=1e-5)
+    assert float(p_e) == pytest.approx(
+        (left(n_e * down, n_d) - left(n_e * up, n_d)) / (2 * step), abs=1e-5
+    )
+    assert float(p_d) == pytest.approx(
+        (left(n_e, n_d * down) - left(n_e, n_d * up)) / (2 * step), abs=1e-5
+    )
 
 
 def test_the_slopes_drift_to_the_slowest_set() -> None:
@@ -118,7 +122,10 @@ def test_one_law_of_a_mixture_misreads_its_floor_and_its_future() -> None:
     ("weights", "words"),
     [
         ({"natural": 1}, "there is no test set 'natural'; there are 'source-original'"),
-        ({"source-original": -1}, "the weight of 'source-original' must be finite and >= 0, got -1"),
+        (
+            {"source-original": -1},
+            "the weight of 'source-original' must be finite and >= 0, got -1",
+        ),
         ({"source-original": 0}, "some weight must be > 0"),
     ],
 )

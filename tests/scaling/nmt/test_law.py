@@ -49,7 +49,9 @@ def test_the_law_is_its_formula() -> None:
 
 
 @given(laws, st.floats(1e6, 1e11))
-def test_the_best_split_is_the_minimum_that_scipy_finds(law: EncoderDecoderLaw, budget: float) -> None:
+def test_the_best_split_is_the_minimum_that_scipy_finds(
+    law: EncoderDecoderLaw, budget: float
+) -> None:
     split = law.optimal_split(budget)
 
     def reducible(logit: float) -> float:
@@ -158,9 +160,9 @@ def test_recovers_constants_from_runs_that_they_made(
     # SciPy, from the truth, in its own parametrization and with the same residuals.
     def residual(theta: np.ndarray) -> np.ndarray:
         alpha, p_e, p_d, floor = theta
-        return np.log(
-            alpha * (bars[0] / n_e) ** p_e * (bars[1] / n_d) ** p_d + floor
-        ) - np.log(loss)
+        return np.log(alpha * (bars[0] / n_e) ** p_e * (bars[1] / n_d) ** p_d + floor) - np.log(
+            loss
+        )
 
     scipy = least_squares(residual, constants, xtol=1e-14, ftol=1e-14, gtol=1e-14)
     ours = (law.alpha, law.p_e, law.p_d, law.L_inf)

@@ -1,11 +1,11 @@
 r"""BLEU against loss: a power law, and where it stops holding.
 
 Ghorbani et al., arXiv 2109.07740, relate the quality of the translations to the test loss of the
-same models by ``BLEU = c_B L^-p_B``. On target-original test sets they see both improve together;
+same models by ``BLEU = c L^-p``. On target-original test sets they see both improve together;
 on source-original ones BLEU stops improving below some loss, while the loss goes on falling. Here
 that end is a law of its own,
 
-    BLEU = c_B max(L, L_stop)^-p_B
+    BLEU = c max(L, L_stop)^-p
 
 and both are judged by the models with the least loss, which neither saw when it was fitted. The
 second law and the judging are ours. Gordon et al. (EMNLP 2021) use ``c exp(-k L)``; over the range
@@ -46,7 +46,7 @@ def _power(theta: FloatArray, logx: FloatArray) -> tuple[FloatArray, FloatArray]
 
 def _power_start(logx: FloatArray, y: FloatArray) -> FloatArray:
     x, log_y = logx[:, 0], np.log(y)
-    slope, height = np.polyfit(x, log_y, 1) if np.ptp(x) > 0 else (0.0, log_y.mean())
+    slope = float(np.polyfit(x, log_y, 1)[0]) if np.ptp(x) > 0 else 0.0
     slopes = np.array([slope, slope / 2, slope * 2, 0.5, 1.0, 2.0])
     return np.stack([np.median(log_y - slopes[:, None] * x, 1), slopes], 1)
 
@@ -71,12 +71,12 @@ def _levelled_start(logx: FloatArray, y: FloatArray) -> FloatArray:
     return np.array(found)
 
 
-_C = Parameter("c_B")
-_P = Parameter("p_B", "linear", -50.0, 50.0)
-POWER = Law("bleu-power", "BLEU = c_B L^-p_B", (_GOODNESS,), (_C, _P), _power, _power_start)
+_C = Parameter("c")
+_P = Parameter("p", "linear", -50.0, 50.0)
+POWER = Law("bleu-power", "BLEU = c L^-p", (_GOODNESS,), (_C, _P), _power, _power_start)
 LEVELLED = Law(
     "bleu-levelled",
-    "BLEU = c_B max(L, L_stop)^-p_B",
+    "BLEU = c max(L, L_stop)^-p",
     (_GOODNESS,),
     (_C, _P, Parameter("1/L_stop")),
     _levelled,
@@ -86,14 +86,14 @@ LEVELLED = Law(
 
 @dataclass(frozen=True)
 class BleuLaw:
-    """BLEU of a model as a law in its test loss, ``BLEU = c_B max(L, L_stop)^-p_B``.
+    """BLEU of a model as a law in its test loss, ``BLEU = c max(L, L_stop)^-p``.
 
     Parameters
     ----------
-    c_B : float
+    c : float
         BLEU at a loss of 1, > 0, in the unit of BLEU (per cent or a share).
-    p_B : float
-        Exponent: at ``p_B = 2`` a loss lower by 1 % brings BLEU higher by 2 %.
+    p : float
+        Exponent: at ``p = 2`` a loss lower by 1 % brings BLEU higher by 2 %.
     L_stop : float
         The loss below which BLEU stops improving. Default 0, the paper's law: it never does.
     source : LawFit, optional
@@ -114,23 +114,23 @@ class BleuLaw:
 
     Examples
     --------
-    >>> law = BleuLaw(c_B=60.0, p_B=1.5)
+    >>> law = BleuLaw(c=60.0, p=1.5)
     >>> law([1.0, 1.44]).round(2).tolist()
     [60.0, 34.72]
     >>> BleuLaw(60.0, 1.5, L_stop=1.2)([1.0, 1.1, 1.44]).round(2).tolist()
     [45.64, 45.64, 34.72]
     """
 
-    c_B: float
-    p_B: float
+    c: float
+    p: float
     L_stop: float = 0.0
     source: LawFit | None = field(default=None, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.c_B) and self.c_B > 0):
-            raise ValueError(f"c_B must be finite and > 0, got {self.c_B}")
-        if not math.isfinite(self.p_B):
-            raise ValueError(f"p_B must be finite, got {self.p_B}")
+        if not (math.isfinite(self.c) and self.c > 0):
+            raise ValueError(f"c must be finite and > 0, got {self.c}")
+        if not math.isfinite(self.p):
+            raise ValueError(f"p must be finite, got {self.p}")
         if not (math.isfinite(self.L_stop) and self.L_stop >= 0):
             raise ValueError(f"L_stop must be finite and >= 0, got {self.L_stop}")
 
@@ -175,7 +175,7 @@ class BleuLaw:
         >>> loss = np.linspace(1.2, 2.0, 12)
         >>> noise = np.random.default_rng(0).normal(0, 0.005, 12)
         >>> law = BleuLaw.fit(loss, 60 * loss**-1.5 * np.exp(noise), resamples=50)
-        >>> abs(law.p_B - 1.5) < 0.1
+        >>> abs(law.p - 1.5) < 0.1
         True
         """
         found = fit_law(
@@ -203,7 +203,7 @@ class BleuLaw:
 
     @property
     def intervals(self) -> dict[str, Estimate]:
-        """``c_B``, ``p_B`` and ``L_stop`` where it was fitted, with intervals over resampled runs."""
+        """``c``, ``p`` and ``L_stop`` where it was fitted, with intervals over resampled runs."""
         found = dict(self._fitted().parameters)
         if "1/L_stop" in found:
             stop = found.pop("1/L_stop")
@@ -212,9 +212,7 @@ class BleuLaw:
 
     def __call__(self, loss: ArrayLike) -> FloatArray:
         """BLEU at these losses, in their shape."""
-        return np.asarray(
-            self.c_B * np.maximum(1 / _goodness(loss), self.L_stop) ** -self.p_B
-        )
+        return np.asarray(self.c * np.maximum(1 / _goodness(loss), self.L_stop) ** -self.p)
 
     def predict(
         self, loss: ArrayLike, *, confidence: float | None = None, new_run: bool = False
@@ -241,11 +239,11 @@ class BleuLaw:
         """
         if not (math.isfinite(bleu) and bleu > 0):
             raise ValueError(f"bleu must be finite and > 0, got {bleu}")
-        if self.p_B <= 0:
+        if self.p <= 0:
             raise ValueError(
-                f"p_B is {self.p_B:g}: in these models BLEU does not rise as the loss falls"
+                f"p is {self.p:g}: in these models BLEU does not rise as the loss falls"
             )
-        loss = (bleu / self.c_B) ** (-1 / self.p_B)
+        loss = (bleu / self.c) ** (-1 / self.p)
         return loss if loss >= self.L_stop else 0.0
 
     def _fitted(self) -> LawFit:

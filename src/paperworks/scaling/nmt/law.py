@@ -176,16 +176,14 @@ class EncoderDecoderLaw:
         >>> round(law.alpha, 4), round(law.p_e, 4), round(law.p_d, 4), round(law.L_inf, 4)
         (0.4, 0.2, 0.3, 1.1)
         """
-        found = fit_law(
-            "encoder-decoder", {"Ne": N_e, "Nd": N_d}, loss, groups=groups, **settings
-        )
+        found = fit_law("encoder-decoder", {"Ne": N_e, "Nd": N_d}, loss, groups=groups, **settings)
         center = np.exp(found.logx.mean(0)).tolist()
         for name, bar in (("N_e_bar", N_e_bar), ("N_d_bar", N_d_bar)):
             if bar is not None and not (bar > 0 and math.isfinite(bar)):
                 raise ValueError(f"{name} must be finite and > 0, got {bar}")
         bars = (N_e_bar or center[0], N_d_bar or center[1])
         alpha, p_e, p_d, L_inf = _constants(found.theta[None], bars)[:, 0].tolist()
-        return cls(alpha, p_e, p_d, L_inf, *map(float, bars), source=found)
+        return cls(alpha, p_e, p_d, L_inf, float(bars[0]), float(bars[1]), source=found)
 
     @property
     def converged(self) -> bool:
@@ -211,7 +209,8 @@ class EncoderDecoderLaw:
         """Loss at these sizes, in their broadcast shape."""
         x, y = (_positive(name, each) for name, each in (("N_e", N_e), ("N_d", N_d)))
         return np.asarray(
-            self.L_inf + self.alpha * (self.N_e_bar / x) ** self.p_e * (self.N_d_bar / y) ** self.p_d
+            self.L_inf
+            + self.alpha * (self.N_e_bar / x) ** self.p_e * (self.N_d_bar / y) ** self.p_d
         )
 
     def predict(
@@ -286,10 +285,9 @@ class EncoderDecoderLaw:
         """
         size, part = _positive("budget", budget), np.asarray(share, dtype=np.float64)
         if not ((part >= 0) & (part <= 1)).all():
-            raise ValueError(f"share must be between 0 and 1, got {share}")
+            raise ValueError(f"share must be between 0 and 1, got {share!r}")
         return np.asarray(
-            self.alpha
-            * _reducible(size, part, self.p_e, self.p_d, self.N_e_bar, self.N_d_bar)
+            self.alpha * _reducible(size, part, self.p_e, self.p_d, self.N_e_bar, self.N_d_bar)
         )
 
     def penalty(self, share: ArrayLike) -> FloatArray:
@@ -327,9 +325,7 @@ class EncoderDecoderLaw:
             raise ValueError("p_e and p_d are both 0: the loss does not depend on size")
         return float(math.exp(math.log(base / (loss - self.L_inf)) / (self.p_e + self.p_d)))
 
-    def best_layers(
-        self, budget: float, encoder_layer: float, decoder_layer: float
-    ) -> LayerChoice:
+    def best_layers(self, budget: float, encoder_layer: float, decoder_layer: float) -> LayerChoice:
         """Whole numbers of layers within a budget that give the least loss.
 
         Parameters
@@ -375,8 +371,8 @@ def compare_with_total(
 ) -> Comparison:
     """Which predicts the largest runs better, the bivariate law or one in total parameters.
 
-    Both are fitted to the smaller runs with the same care; runs are ranked by their total. The rival
-    is ``E + A (N_e + N_d)^-alpha``.
+    Both are fitted to the smaller runs with the same care; runs are ranked by their total. The
+    rival is ``E + A (N_e + N_d)^-alpha``.
 
     Parameters
     ----------

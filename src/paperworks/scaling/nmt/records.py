@@ -98,9 +98,9 @@ def read_translation_runs(
     sets = test_set if test_set in there else None
     sizes = {"N_e": encoder, "N_d": decoder}
     runs = read_runs(path, sizes, y=loss, group=sets, strict=strict)
-    columns = [runs.variables["N_e"], runs.variables["N_d"], runs.y]
+    n_e, n_d = runs.variables["N_e"], runs.variables["N_d"]
     if bleu not in there:
-        return TranslationRuns(*columns, runs.groups, None, runs.lines, runs.bad)
+        return TranslationRuns(n_e, n_d, runs.y, runs.groups, None, runs.lines, runs.bad)
     scores, bad = _scores(path, sizes, loss, sets, bleu, runs.lines)
     if bad and strict:
         raise BadLineError(f"{path}, {bad[0]}")
@@ -110,7 +110,7 @@ def read_translation_runs(
     names = None if runs.groups is None else runs.groups[keep]
     every = tuple(sorted((*runs.bad, *bad), key=lambda each: each.line))
     return TranslationRuns(
-        *(column[keep] for column in columns), names, scores[keep], runs.lines[keep], every
+        n_e[keep], n_d[keep], runs.y[keep], names, scores[keep], runs.lines[keep], every
     )
 
 
@@ -130,7 +130,5 @@ def _scores(
         return scores, []
     scores[np.searchsorted(lines, read.lines)] = read.y
     good = set(lines.tolist())
-    bad = [
-        each for each in read.bad if each.line in good and each.why != f"{bleu} is missing"
-    ]
+    bad = [each for each in read.bad if each.line in good and each.why != f"{bleu} is missing"]
     return scores, bad

@@ -15,7 +15,9 @@ Interval = tuple[float, float]
 class LossOfSizes(Protocol):
     """Loss as a function of both sizes: a law, or a mixture of laws."""
 
-    def __call__(self, N_e: ArrayLike, N_d: ArrayLike) -> NDArray[np.float64]: ...
+    def __call__(self, N_e: ArrayLike, N_d: ArrayLike) -> NDArray[np.float64]:
+        """Loss at these sizes."""
+        ...
 
 
 @dataclass(frozen=True)
