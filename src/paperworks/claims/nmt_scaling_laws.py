@@ -1,5 +1,5 @@
-"""Claim of "Scaling Laws for Neural Machine Translation", arXiv 2109.07740, section 3: the sizes of
-encoder and decoder predict the loss, which the total number of parameters alone does not.
+"""Claim of "Scaling Laws for Neural Machine Translation", arXiv 2109.07740: the sizes of encoder
+and decoder predict the loss, which the total number of parameters alone does not.
 
 Models of 1, 2 and 4 layers in each half are fitted; larger ones, two of them lopsided, are
 predicted. Both laws are fitted by the same function to the same models: ours has four constants,

@@ -14,8 +14,8 @@ from paperworks.scaling.fitting import LAWS
 from paperworks.scaling.nmt.law import TOTAL, EncoderDecoderLaw, compare_with_total
 from paperworks.scaling.nmt.split import best_layers
 
-# A layer of the paper's models: width 1024, hidden layer 8192. One of the decoder has twice the
-# attention, 4 width^2 more.
+# A layer of width 1024 with a hidden layer of 8192. One of the decoder has a second attention,
+# 4 width^2 more.
 ENCODER_LAYER, DECODER_LAYER = 21e6, 25.2e6
 
 laws = st.builds(

@@ -5,8 +5,8 @@ Ghorbani et al., "Scaling Laws for Neural Machine Translation", arXiv 2109.07740
     L(N_e, N_d) = alpha (N_e_bar / N_e)^p_e (N_d_bar / N_d)^p_d + L_inf
 
 Sizes are parameters without embeddings and softmax. The reference sizes ``N_e_bar`` and ``N_d_bar``
-are free to choose, and only say at which model ``alpha`` is the reducible loss; the paper takes its
-baseline of 12 + 12 layers. Departures: by default they are the geometric means of the runs' sizes,
+are free to choose, and only say at which model ``alpha`` is the reducible loss; the paper takes
+those of its baseline model. Departures: by default they are the geometric means of the runs' sizes,
 where ``alpha`` is determined best. The fit is the family's (Huber's loss on log L, many starts),
 with intervals over resampled runs; the paper gives none.
 
