@@ -171,8 +171,7 @@ class EncoderDecoderLaw:
         >>> N_e, N_d = (each.ravel() for each in np.meshgrid(np.geomspace(1e7, 1e9, 5),
         ...                                                  np.geomspace(2e7, 2e9, 5)))
         >>> loss = EncoderDecoderLaw(0.4, 0.2, 0.3, 1.1, 1e8, 1e8)(N_e, N_d)
-        >>> law = EncoderDecoderLaw.fit(N_e, N_d, loss, N_e_bar=1e8, N_d_bar=1e8, resamples=50,
-        ...                             delta=math.inf)
+        >>> law = EncoderDecoderLaw.fit(N_e, N_d, loss, N_e_bar=1e8, N_d_bar=1e8, resamples=50)
         >>> round(law.alpha, 4), round(law.p_e, 4), round(law.p_d, 4), round(law.L_inf, 4)
         (0.4, 0.2, 0.3, 1.1)
         """
