@@ -23,13 +23,13 @@ from paperworks.scaling.nmt.law import TOTAL
 
 FOLDER = Path(__file__).parent.parent / "docs" / "papers"
 NAMES = tuple(kind.name for kind in KINDS)
-BLUE, ORANGE, GREEN = OTHERS[:3]
+BLUE = OTHERS[0]
 LAWS = {
     "both sizes": ("encoder-decoder", ("Ne", "Nd")),
     "total": (TOTAL, ("Ne", "Nd")),
     "sum of two power laws": ("chinchilla", ("N", "D")),
+    "decoder alone": ("power-offset", ("unused", "x")),
 }
-# Encoder and decoder of the models that were held out, and a budget to divide.
 BUDGET = 300_000.0
 
 
@@ -44,7 +44,7 @@ def main() -> None:
     with mpl.rc_context(STYLE | {"svg.hashsalt": "nmt"}):
         for name, figure in {
             "held-out": held_out_figure(runs),
-            "split": split_figure(runs, both),
+            "bleu": bleu_figure(runs),
         }.items():
             drawn = io.StringIO()
             figure.savefig(drawn, format="svg", transparent=True, metadata={"Date": None})
@@ -81,6 +81,7 @@ def errors(runs: list[Run], law: str) -> np.ndarray:
                     strict=True,
                 )
             )
+            sizes.pop("unused", None)
             fit = fit_law(what, {k: v[small] for k, v in sizes.items()}, loss[small], resamples=1)
             said = fit({k: v[~small] for k, v in sizes.items()})
             found.append(np.log(said / loss[~small]))
@@ -167,12 +168,11 @@ def held_out_figure(runs: list[Run]) -> Figure:
     left.minorticks_off()
     for at, (law, color) in enumerate((("both sizes", RED), ("total", BLUE))):
         found = 100 * np.expm1(errors(runs, law))
-        for column, (e, d) in enumerate(claim.HELD_OUT):
+        for column in range(len(claim.HELD_OUT)):
             place = column + 0.3 * (at - 0.5)
             values = found[:, :, column].ravel()
             right.plot(np.full(values.size, place), values, "o", ms=4, alpha=0.6, color=color,
                        label=law if column == 0 else None)  # fmt: skip
-            del e, d
     right.axhline(0, color=INK, lw=0.8)
     right.set_xticks(range(len(claim.HELD_OUT)), [f"{e} + {d}" for e, d in claim.HELD_OUT])
     right.set(xlabel="held-out model, layers", ylabel="predicted loss off by, per cent",
@@ -181,30 +181,23 @@ def held_out_figure(runs: list[Run]) -> Figure:
     return figure
 
 
-def split_figure(runs: list[Run], both: Composition) -> Figure:
-    """What a share of the encoder costs; BLEU against loss."""
-    figure = Figure(figsize=(8.2, 3.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    shares = np.linspace(0.02, 0.95, 300)
-    for (name, law), color in zip(both.laws.items(), (BLUE, RED), strict=True):
-        left.plot(shares, law.penalty(shares), color=color, label=name)
-        best = law.optimal_split(BUDGET).share
-        left.plot([best], [1], "o", color=color, ms=4.5)
+def bleu_figure(runs: list[Run]) -> Figure:
+    """BLEU against loss, with the law of each test set."""
+    figure = Figure(figsize=(4.6, 3.2), layout="constrained")
+    axes = figure.subplots()
+    for name, color in zip(NAMES, (BLUE, RED), strict=True):
         of = [run for run in runs if run.test_set == name]
         loss, bleu = np.array([run.loss for run in of]), np.array([run.bleu for run in of])
-        bleu_law = BleuLaw.fit(loss, bleu, resamples=1)
+        law = BleuLaw.fit(loss, bleu, resamples=1)
         line = np.linspace(loss.min(), loss.max(), 100)
-        right.plot(loss, bleu, "o", ms=3.5, alpha=0.6, color=color)
-        right.plot(line, bleu_law(line), color=color, label=f"{name}: L^-{bleu_law.p:.2f}")
-    left.set(xlabel="encoder's share of the parameters", ylim=(0.98, 2.0),
-             ylabel="reducible loss over the best split's")  # fmt: skip
-    left.legend(fontsize=8)
-    right.set(xscale="log", yscale="log", xlabel="loss, nats per token", ylabel="BLEU")
-    ticks = [1.2, 1.4, 1.6, 1.8, 2.0, 2.2]
-    right.set_xticks(ticks, [str(t) for t in ticks])
-    right.set_yticks([10, 15, 20, 25, 30], ["10", "15", "20", "25", "30"])
-    right.minorticks_off()
-    right.legend(fontsize=8)
+        axes.plot(loss, bleu, "o", ms=3.5, alpha=0.6, color=color)
+        axes.plot(line, law(line), color=color, label=f"{name}: L^-{law.p:.2f}")
+    axes.set(xscale="log", yscale="log", xlabel="loss, nats per token", ylabel="BLEU")
+    ticks = [1.4, 1.6, 1.8, 2.0, 2.2]
+    axes.set_xticks(ticks, [str(t) for t in ticks])
+    axes.set_yticks([10, 15, 20, 25, 30], ["10", "15", "20", "25", "30"])
+    axes.minorticks_off()
+    axes.legend(fontsize=8)
     return figure
 
 

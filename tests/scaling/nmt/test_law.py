@@ -245,7 +245,17 @@ def test_says_when_the_halves_cannot_be_told_apart() -> None:
     n = np.geomspace(1e7, 1e9, 12)
     loss = 1.2 + 30 * n**-0.3 * np.exp(np.random.default_rng(0).normal(0, 0.01, 12))
     law = EncoderDecoderLaw.fit(n, 1.2 * n, loss, resamples=50)
-    assert any("move together" in warning for warning in law.warnings)
+    assert any("N_e and N_d move together" in warning for warning in law.warnings)
+
+
+def test_says_when_a_half_does_nothing() -> None:
+    n_e, n_d = design()
+    noise = np.random.default_rng(0).normal(0, 0.01, n_e.size)
+    law = EncoderDecoderLaw.fit(n_e, n_d, 9 * n_d**-0.1 * n_e**0.02 * np.exp(noise), resamples=50)
+    assert law.p_e == 0
+    assert any(warning.startswith("p_e ends on its bound: 0") for warning in law.warnings)
+    assert any("nothing in the data speaks for L_inf > 0" in each for each in law.warnings)
+    assert law.optimal_split(1e9).share == 0
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ loss, ``(s* / s)^p_e ((1 - s*) / (1 - s))^p_d``.
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,6 +42,15 @@ from paperworks.scaling.nmt.split import LayerChoice, Split, best_layers
 FloatArray = NDArray[np.float64]
 
 _FIELDS = ("alpha", "p_e", "p_d", "L_inf", "N_e_bar", "N_d_bar")
+
+
+# The fitting core's names of the law's constants and sizes, in the paper's spelling.
+_NAMES = {"E": "L_inf", "A": "alpha", "pe": "p_e", "pd": "p_d", "Ne": "N_e", "Nd": "N_d"}
+_CORE_NAME = re.compile(r"\b(E|A|pe|pd|Ne|Nd)\b")
+
+
+def _our_name(found: re.Match[str]) -> str:
+    return _NAMES[found.group()]
 
 
 def _total(theta: FloatArray, logx: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -192,7 +202,9 @@ class EncoderDecoderLaw:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What the runs cannot say, in sentences; empty for a law from constants."""
-        return () if self.source is None else self.source.warnings
+        if self.source is None:
+            return ()
+        return tuple(_CORE_NAME.sub(_our_name, each) for each in self.source.warnings)
 
     @property
     def intervals(self) -> dict[str, Estimate]:
