@@ -135,8 +135,10 @@ def test_best_layers_is_the_best_of_all_pairs() -> None:
         assert found.loss == pytest.approx(loss)
         assert found.encoder == e * ENCODER_LAYER
         assert found.decoder == d * DECODER_LAYER
-    exact = law.best_layers(3 * 0.1 + 0.2, 0.1, 0.2)  # 0.5 in binary is short of what it pays for
-    assert (exact.encoder_layers, exact.decoder_layers) in {(3, 1), (1, 2)}
+    # Three times 0.1 is more than 0.3 in binary, and yet 0.3 pays for three layers.
+    steep = EncoderDecoderLaw(0.3, 0.9, 0.01, 1.5, 1.0, 1.0)
+    exact = steep.best_layers(0.3, 0.1, 0.1)
+    assert (exact.encoder_layers, exact.decoder_layers) == (2, 1)
 
 
 # Constants such as language pairs have; the noise is what the paper gives for one training, 0.003.
@@ -224,6 +226,10 @@ def test_total_is_the_power_law_of_the_sum() -> None:
     ours = TOTAL(values, {"Ne": n_e, "Nd": n_d})
     np.testing.assert_allclose(ours, 1.1 + 40 * (n_e + n_d) ** -0.25, rtol=1e-13)
     np.testing.assert_allclose(ours, LAWS["power-offset"](values, {"x": n_e + n_d}), rtol=1e-13)
+    log_sizes, log_total = np.log(np.stack([n_e, n_d], 1)), np.log(n_e + n_d)[:, None]
+    np.testing.assert_allclose(
+        TOTAL.start(log_sizes, ours), LAWS["power-offset"].start(log_total, ours), rtol=1e-6
+    )
 
 
 @pytest.mark.parametrize("p_e", [0.05, 0.4])
