@@ -31,6 +31,10 @@ from paperworks.scaling.fitting import (
     read_runs,
 )
 from paperworks.scaling.lines import BadLineError
+from paperworks.scaling.nmt.bleu import BleuLaw, compare_bleu_laws
+from paperworks.scaling.nmt.composition import Composition, fit_test_sets
+from paperworks.scaling.nmt.law import EncoderDecoderLaw, compare_with_total
+from paperworks.scaling.nmt.records import read_translation_runs
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier
@@ -70,6 +74,14 @@ __all__ = [
     "read_runs",
     "Runs",
     "BadLineError",
+    # encoder-decoder models
+    "EncoderDecoderLaw",
+    "compare_with_total",
+    "fit_test_sets",
+    "Composition",
+    "BleuLaw",
+    "compare_bleu_laws",
+    "read_translation_runs",
     # repeated sampling: measure
     "coverage",
     "Coverage",

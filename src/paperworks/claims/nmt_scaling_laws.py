@@ -1,0 +1,121 @@
+"""Claim of "Scaling Laws for Neural Machine Translation", arXiv 2109.07740: the sizes of encoder
+and decoder predict the loss, which the total number of parameters alone does not.
+
+Models of 1, 2 and 4 layers in each half are fitted; larger ones, two of them lopsided, are
+predicted. Both laws are fitted by the same function to the same models: ours has four constants,
+the rival, ``E + A (N_e + N_d)^-alpha``, three. Each of the two test sets gets laws of its own. The
+task, the models and their training are in ``_transduction``; it was sized by three models of one
+seed (1000) that no law was fitted to, and which are in no tier.
+
+The quick tier reads the losses of 60 models from a table beside this module, which
+``tools/nmt_runs.py`` made; ``nmt_scaling_laws_runs.md`` says when and on what. The full tier trains
+60 others, on tasks of other seeds.
+"""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterable
+from importlib import resources
+
+import numpy as np
+
+from paperworks.claims._transduction import KINDS, Run, train
+from paperworks.experiment import Axes, Claim, Curve, Effect, Tier, TrialResult
+from paperworks.scaling.fitting.fit import fit_law
+from paperworks.scaling.nmt.law import TOTAL
+
+BIVARIATE, BY_TOTAL = "encoder and decoder sizes", "total parameters"
+FITTED = tuple((e, d) for e in (1, 2, 4) for d in (1, 2, 4))
+HELD_OUT = ((8, 2), (2, 8), (6, 6))
+TABLE = "nmt_scaling_laws_runs.csv"
+TRAINED_SEEDS = 100  # the full tier's tasks are not the table's
+
+
+def held_out(*, seed: int, device: str, runs: str) -> TrialResult:
+    """Error of both laws on the larger models of one seed, over both test sets."""
+    if runs == "table":
+        return judge(run for run in table() if run.seed == seed)
+    found = [
+        run
+        for depths in (*FITTED, *HELD_OUT)
+        for run in train(TRAINED_SEEDS + seed, depths, device)
+    ]
+    return judge(found)
+
+
+def table() -> list[Run]:
+    """The measured runs that ship."""
+    text = (resources.files("paperworks.claims") / TABLE).read_text("utf-8")
+    return [
+        Run(
+            int(row["seed"]),
+            int(row["encoder_layers"]),
+            int(row["decoder_layers"]),
+            int(row["encoder_params"]),
+            int(row["decoder_params"]),
+            row["test_set"],
+            float(row["loss"]),
+            float(row["bleu"]),
+        )
+        for row in csv.DictReader(text.splitlines())
+    ]
+
+
+def csv_columns() -> tuple[str, ...]:
+    """Columns of the table: the fields of a run."""
+    return tuple(Run.__dataclass_fields__)
+
+
+def judge(runs: Iterable[Run]) -> TrialResult:
+    """Root mean squared error of log loss on the held-out models, in per cent."""
+    found = list(runs)
+    errors: dict[str, list[float]] = {BIVARIATE: [], BY_TOTAL: []}
+    curves = []
+    for kind in KINDS:
+        of_kind = [run for run in found if run.test_set == kind.name]
+        total = np.array([run.encoder_params + run.decoder_params for run in of_kind])
+        sizes = {
+            "Ne": np.array([run.encoder_params for run in of_kind]),
+            "Nd": np.array([run.decoder_params for run in of_kind]),
+        }
+        loss = np.array([run.loss for run in of_kind])
+        small = np.array([(run.encoder_layers, run.decoder_layers) in FITTED for run in of_kind])
+        order = np.argsort(total[~small])
+        x = total[~small][order]
+        if kind is KINDS[-1]:
+            curves.append(Curve("measured", x.tolist(), loss[~small][order].tolist()))
+        for label, law in ((BIVARIATE, "encoder-decoder"), (BY_TOTAL, TOTAL)):
+            fit = fit_law(
+                law, {name: each[small] for name, each in sizes.items()}, loss[small], resamples=1
+            )
+            said = fit({name: each[~small] for name, each in sizes.items()})
+            errors[label] += np.log(said / loss[~small]).tolist()
+            if kind is KINDS[-1]:
+                curves.append(Curve(label, x.tolist(), said[order].tolist()))
+    values = {
+        label: 100 * float(np.sqrt(np.mean(np.square(each)))) for label, each in errors.items()
+    }
+    return TrialResult(values, curves)
+
+
+CLAIMS = (
+    Claim(
+        paper="nmt-scaling-laws",
+        name="held-out",
+        statement=(
+            "On encoder-decoder Transformers of 1, 2 and 4 layers in each half, trained on a "
+            "synthetic transduction task, a law in encoder and decoder size predicts the loss of "
+            "larger models (8 + 2, 2 + 8 and 6 + 6 layers) better than a law in total parameters."
+        ),
+        metric="root mean squared error of the log loss of held-out larger models, per cent",
+        better="lower",
+        ours=BIVARIATE,
+        contenders=(BY_TOTAL,),
+        effect=Effect("ratio", 1.0),
+        trial=held_out,
+        quick=Tier(works=({"runs": "table"},), seeds=5, timeout=60),
+        full=Tier(works=({"runs": "trained"},), seeds=5, timeout=3600),
+        axes=Axes("parameters of both halves", "loss, nats per token", x_scale="log"),
+    ),
+)
