@@ -1,0 +1,374 @@
+"""The steps of the recipe: each takes a run log, and says which runs it still needs.
+
+Su et al., arXiv 2403.06563, estimate one pair of constants after the other:
+
+1. ``fit_size_law``: N_c and alpha_N from the losses that models of several sizes end at.
+2. ``fit_data_law``: D_c and alpha_D from the least losses on training sets of several sizes.
+3. ``fit_critical_batch``: B_star and alpha_B from runs of one size with several batches
+   (:mod:`paperworks.scaling.recipe.critical`).
+4. ``fit_steps_law``: S_c and alpha_S from whole curves, their steps turned into S_min.
+
+Departures. Small runs seldom converge, and then step 1 has nothing to stand on; step 4 can find N_c
+and alpha_N together with S_c and alpha_S, as Kaplan et al. do for table 3 of arXiv 2001.08361, and
+does where it is not given a size law. ``fit_trajectory`` moves all six constants together. Step 4
+solves ``L(N, S, B)`` for L, so that its errors are those of the prediction; putting the measured
+loss into S_min would hide a part of them. Fits are robust, in log L, with intervals over runs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from paperworks.scaling.fitting.doubts import doubts
+from paperworks.scaling.fitting.fit import LawFit, best_fit, fit_law
+from paperworks.scaling.fitting.law import FloatArray, log_variables
+from paperworks.scaling.fitting.solve import minimise, residuals
+from paperworks.scaling.recipe.critical import CriticalBatch, needs_critical_batch
+from paperworks.scaling.recipe.laws import TRAJECTORY, holding, linear_starts
+from paperworks.scaling.recipe.log import MissingRunsError, RunLog
+
+CONVERGED = 0.01  # a run has converged if its second half of steps took less than this off the loss
+_HUBER = 1.345
+
+
+def fit_size_law(log: RunLog, *, converged: float = CONVERGED, rng: int = 0) -> LawFit:
+    """``L(N) = (N_c / N)^alpha_N`` from models trained until their loss stands.
+
+    Parameters
+    ----------
+    log : RunLog
+        At least three sizes, each with a run that has converged. Rows that saw data again are left
+        out. Of the runs of one size the lowest last loss counts.
+    converged : float
+        Share of the loss that the second half of a run's steps may have taken off.
+    rng : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    LawFit
+        Of the law ``power``: its ``alpha`` is alpha_N and its ``A`` is ``N_c^alpha_N``.
+
+    Raises
+    ------
+    MissingRunsError
+        Which says which sizes, or which runs must go on.
+
+    Examples
+    --------
+    >>> N = np.repeat([1e6, 4e6, 1.6e7, 6.4e7], 2)
+    >>> log = RunLog(N, N, 2**19, np.tile([5e4, 1e5], 4), (8.8e13 / N) ** 0.076)
+    >>> round(fit_size_law(log).parameters["alpha"].value, 4)
+    0.076
+    """
+    _require("the size law", needs_size_law(log, converged))
+    best: dict[float, float] = {}
+    for part in _ended(log, converged)[0]:
+        best[part.N[0]] = min(part.loss[-1], best.get(part.N[0], math.inf))
+    return fit_law("power", {"N": list(best)}, list(best.values()), rng=rng)
+
+
+def needs_size_law(log: RunLog, converged: float = CONVERGED) -> list[str]:
+    """What :func:`fit_size_law` still needs; empty where nothing."""
+    ended, going = _ended(log, converged)
+    sizes = {part.N[0] for part in ended}
+    if len(sizes) >= 3:
+        return []
+    said = [f"converged runs of {_more(3 - len(sizes), 'more model size')}"]
+    if going:
+        said.append(
+            "longer runs: "
+            + ", ".join(f"{part.run[0]} lost {_fall(part):.1%}" for part in going[:5])
+            + (f" and {len(going) - 5} more" if len(going) > 5 else "")
+            + f" of its loss in its second half of steps, {converged:.1%} is the most for one that "
+            "counts as converged"
+        )
+    return said
+
+
+def fit_data_law(log: RunLog, *, rng: int = 0) -> LawFit:
+    """``L(D) = (D_c / D)^alpha_D`` from large models on training sets of several sizes.
+
+    Parameters
+    ----------
+    log : RunLog
+        With ``D``: at least three sizes of training set, each with a run that went on until its
+        test loss no longer fell. Of each set the least loss of any row counts, as with early
+        stopping.
+    rng : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    LawFit
+        Of the law ``power``: its ``alpha`` is alpha_D and its ``A`` is ``D_c^alpha_D``.
+
+    Raises
+    ------
+    MissingRunsError
+        Which says what is missing.
+
+    Examples
+    --------
+    >>> D = np.repeat([1e7, 1e8, 1e9, 1e10], 3)
+    >>> loss = (5.4e13 / D) ** 0.095 * np.tile([1.2, 1.0, 1.1], 4)
+    >>> log = RunLog(D, 1e9, 2**19, np.tile([1e3, 1e4, 1e5], 4), loss, D)
+    >>> round(fit_data_law(log).parameters["alpha"].value, 4)
+    0.095
+    """
+    _require("the data law", needs_data_law(log))
+    best: dict[float, float] = {}
+    for part in _bottomed(log)[0]:
+        size = float(part.D[0])  # type: ignore[index]
+        best[size] = min(float(part.loss.min()), best.get(size, math.inf))
+    return fit_law("power", {"D": list(best)}, list(best.values()), rng=rng)
+
+
+def needs_data_law(log: RunLog) -> list[str]:
+    """What :func:`fit_data_law` still needs; empty where nothing."""
+    if log.D is None:
+        return ["the column dataset: runs on three training sets or more, of different sizes"]
+    done, going = _bottomed(log)
+    sizes = {float(part.D[0]) for part in done}  # type: ignore[index]
+    if len(sizes) >= 3:
+        return []
+    said = [f"runs on {_more(3 - len(sizes), 'more size')} of training set"]
+    if going:
+        names = ", ".join(str(part.run[0]) for part in going[:5])
+        said.append(f"longer runs: the loss of {names} was still falling at the end")
+    return said
+
+
+def fit_steps_law(
+    log: RunLog,
+    critical: CriticalBatch,
+    *,
+    size: LawFit | None = None,
+    from_step: float = 1,
+    confidence: float = 0.95,
+    resamples: int = 500,
+    rng: int = 0,
+) -> LawFit:
+    """S_c and alpha_S, and N_c and alpha_N where ``size`` does not give them.
+
+    Parameters
+    ----------
+    log : RunLog
+        Whole curves. Rows before ``from_step`` and rows that saw data again are left out.
+    critical : CriticalBatch
+        B_star and alpha_B, from :func:`fit_critical_batch`; its draws carry its doubt on.
+    size : LawFit, optional
+        From :func:`fit_size_law`, of converged runs: the paper's order. By default the curves give
+        N_c and alpha_N too.
+    from_step : float
+        The first step that counts, behind the warm-up, where the law does not hold.
+    confidence : float
+        Level of the intervals.
+    resamples : int
+        Bootstrap draws of the runs.
+    rng : int
+        Seed of the bootstrap.
+
+    Returns
+    -------
+    LawFit
+        Of the law ``trajectory`` in N, S and B, with six constants.
+
+    Raises
+    ------
+    MissingRunsError
+        Which says what is missing.
+
+    Notes
+    -----
+    Cost O((starts + resamples) n) for each iteration, some 10 passes of a Newton step each.
+    """
+    _require("the steps law", needs_steps_law(log, size is not None, from_step))
+    held = ["B_star", "alpha_B"] + (["N_c", "alpha_N"] if size is not None else [])
+    law = holding(*held)
+    kept = usable(log, from_step)
+    logx, _ = log_variables(law, {"N": kept.N, "S": kept.S, "B": kept.B})
+    constants = np.array([math.log(critical.B_star.value), critical.alpha_B.value])
+    starts = linear_starts(logx, kept.loss, [(constants[0], constants[1])])
+    if size is not None:
+        starts[:, :2] = _size_constants(size.theta[None])
+    theta, delta, converged, iterations = _robust(law, logx, kept.loss, starts)
+
+    # Each draw resamples the runs, and takes its held constants from a draw of the step before.
+    generator = np.random.default_rng(rng)
+    names, groups = np.unique(kept.run, return_inverse=True)
+    times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
+    first = np.repeat(theta[None], resamples, 0)
+    first[:, 4:] = critical.draws[generator.integers(len(critical.draws), size=resamples)]
+    if size is not None:
+        drawn = generator.integers(len(size.draws), size=resamples)
+        first[:, :2] = _size_constants(size.draws[drawn])
+    found = minimise(
+        law,
+        logx,
+        kept.loss,
+        first,
+        weights=times[:, groups].astype(np.float64),
+        delta=delta,
+        tolerance=1e-7,
+    )
+    if not found.converged.any():
+        raise ValueError("no resample of the runs could be fitted by the steps law; add runs")
+    fit = LawFit(
+        TRAJECTORY,
+        theta,
+        found.theta[found.converged],
+        logx,
+        kept.loss,
+        groups.astype(np.int64),
+        delta,
+        "log",
+        converged,
+        iterations,
+        confidence,
+    )
+    return replace(fit, warnings=doubts(fit, 1 - float(found.converged.mean())))
+
+
+def needs_steps_law(log: RunLog, sized: bool = False, from_step: float = 1) -> list[str]:
+    """What :func:`fit_steps_law` still needs; ``sized``: whether a size law is given."""
+    try:
+        kept = usable(log, from_step)
+    except ValueError as error:
+        return [str(error)]
+    said = []
+    sizes, short = len(np.unique(kept.N)), 3
+    if not sized and sizes < 3:
+        said.append(f"curves of {_more(3 - sizes, 'more model size')}")
+    count = len(kept.runs)
+    if count < 5:
+        said.append(f"{_more(5 - count, 'more run')} in all")
+    few = [name for name in kept.runs if np.count_nonzero(kept.run == name) < short]
+    if few:
+        said.append(f"at least {short} rows of each run, which {', '.join(few[:5])} lacks")
+    return said
+
+
+def fit_trajectory(
+    log: RunLog,
+    *,
+    from_step: float = 1,
+    confidence: float = 0.95,
+    resamples: int = 500,
+    rng: int = 0,
+) -> LawFit:
+    """All six constants of ``L(N, S, B)`` at once, from whole curves.
+
+    Parameters
+    ----------
+    log : RunLog
+        Seven runs or more, of three sizes and three batches or more.
+    from_step, confidence, resamples, rng
+        As for :func:`fit_steps_law`.
+
+    Returns
+    -------
+    LawFit
+        Of the law ``trajectory`` in N, S and B.
+
+    Raises
+    ------
+    MissingRunsError
+        Which says what is missing.
+    """
+    _require("the trajectory", needs_trajectory(log, from_step))
+    kept = usable(log, from_step)
+    return fit_law(
+        TRAJECTORY,
+        {"N": kept.N, "S": kept.S, "B": kept.B},
+        kept.loss,
+        groups=kept.run,
+        confidence=confidence,
+        resamples=resamples,
+        rng=rng,
+    )
+
+
+def needs_trajectory(log: RunLog, from_step: float = 1) -> list[str]:
+    """What :func:`fit_trajectory` still needs; empty where nothing."""
+    said = needs_critical_batch(log) + needs_steps_law(log, from_step=from_step)
+    count = len(log.runs)
+    if count < 7:
+        said.append(f"{_more(7 - count, 'more run')} for its six constants")
+    return said
+
+
+def usable(log: RunLog, from_step: float = 1) -> RunLog:
+    """The rows behind the warm-up whose data were new."""
+    keep = log.single_pass() & (from_step <= log.S)
+    if not keep.any():
+        raise ValueError(f"rows from step {from_step:g} on whose data were new; there is none")
+    return log.where(keep)
+
+
+def _robust(
+    law: object, logx: FloatArray, y: FloatArray, starts: FloatArray
+) -> tuple[FloatArray, float, bool, int]:
+    """A fit by nearly absolute errors for the noise, then one by Huber's loss suited to it."""
+    theta, _, _ = best_fit(law, logx, y, starts, 1e-3, "log")  # type: ignore[arg-type]
+    error = np.abs(residuals(law, logx, y, theta[None], "log")[0])  # type: ignore[arg-type]
+    delta = max(_HUBER * 1.4826 * float(np.median(error)), 1e-6)
+    theta, converged, iterations = best_fit(
+        law,  # type: ignore[arg-type]
+        logx,
+        y,
+        np.concatenate([theta[None], starts]),
+        delta,
+        "log",
+    )
+    return theta, delta, converged, iterations
+
+
+def _size_constants(theta: FloatArray) -> FloatArray:
+    """(log N_c, alpha_N) of the power law's (log A, alpha), (B, 2)."""
+    return np.stack([theta[:, 0] / theta[:, 1], theta[:, 1]], 1)
+
+
+def _ended(log: RunLog, most: float) -> tuple[list[RunLog], list[RunLog]]:
+    """Runs that have converged, and those that have not."""
+    return _split(usable(log), lambda part: bool(part.S.size > 1 and _fall(part) <= most))
+
+
+def _bottomed(log: RunLog) -> tuple[list[RunLog], list[RunLog]]:
+    """Runs whose least loss came before their end, or that converged, and the others."""
+    return _split(
+        log,
+        lambda part: bool(
+            part.loss.argmin() < part.S.size - 1 or (part.S.size > 1 and _fall(part) <= CONVERGED)
+        ),
+    )
+
+
+def _split(log: RunLog, holds: Callable[[RunLog], bool]) -> tuple[list[RunLog], list[RunLog]]:
+    yes: list[RunLog] = []
+    no: list[RunLog] = []
+    for part in log.parts().values():
+        (yes if holds(part) else no).append(part)
+    return yes, no
+
+
+def _fall(part: RunLog) -> float:
+    """Share of the loss that the second half of a run's steps took off; 1 where unknown."""
+    half = part.S[-1] / 2
+    if part.S[0] > half:
+        return 1.0
+    before = float(np.exp(np.interp(np.log(half), np.log(part.S), np.log(part.loss))))
+    return 1 - float(part.loss[-1]) / before
+
+
+def _more(count: int, what: str) -> str:
+    return f"{count} {what}" + ("" if count == 1 else "s")
+
+
+def _require(step: str, needs: list[str]) -> None:
+    if needs:
+        raise MissingRunsError(step, needs)
