@@ -132,8 +132,8 @@ class TrajectoryLaw:
         w = np.asarray(time_weight, dtype=np.float64)
         if not np.all((w > 0) & (w < 1)):
             raise ValueError(
-                f"time_weight must be between 0 and 1, got {time_weight!r}; near 1 saves steps, near "
-                "0 saves tokens"
+                f"time_weight must be between 0 and 1, got {time_weight!r}; near 1 saves steps, "
+                "near 0 saves tokens"
             )
         return self.critical_batch(loss) * w / (1 - w)
 
