@@ -16,6 +16,21 @@ from paperworks.scaling.fitting import (
     read_runs,
 )
 from paperworks.scaling.lines import BadLineError
+from paperworks.scaling.recipe.critical import CriticalBatch, fit_critical_batch
+from paperworks.scaling.recipe.equations import TrajectoryLaw
+from paperworks.scaling.recipe.log import MissingRunsError, RunLog, read_run_log
+from paperworks.scaling.recipe.recipe import (
+    Recipe,
+    TrainingPlan,
+    estimate_recipe,
+    missing_runs,
+)
+from paperworks.scaling.recipe.steps import (
+    fit_data_law,
+    fit_size_law,
+    fit_steps_law,
+    fit_trajectory,
+)
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier
@@ -55,6 +70,21 @@ __all__ = [
     "read_runs",
     "Runs",
     "BadLineError",
+    # the recipe of the laws of training
+    "read_run_log",
+    "RunLog",
+    "missing_runs",
+    "MissingRunsError",
+    "estimate_recipe",
+    "Recipe",
+    "TrainingPlan",
+    "TrajectoryLaw",
+    "fit_size_law",
+    "fit_data_law",
+    "fit_critical_batch",
+    "CriticalBatch",
+    "fit_steps_law",
+    "fit_trajectory",
     # repeated sampling: measure
     "coverage",
     "Coverage",
