@@ -18,10 +18,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression, nnls
 
-from paperworks.scaling.fitting.fit import Estimate, LawFit, expanded_tail, fit_law
+from paperworks.scaling.fitting.fit import Estimate, LawFit, expanded_tail
 from paperworks.scaling.fitting.law import FloatArray, Law, Parameter
 from paperworks.scaling.recipe.equations import Interval
 from paperworks.scaling.recipe.log import MissingRunsError, RunLog
+from paperworks.scaling.recipe.resample import fit_runs
 
 LEVELS = 12
 _SPAN = 4.0  # a ladder of batches that spans less than this says little of where it bends
@@ -67,7 +68,7 @@ class CriticalBatch:
     levels : tuple of Level
         What it was fitted to.
     draws : (R, 2) float
-        log B_star and alpha_B of resampled runs.
+        log B_star and alpha_B of the bootstrap.
     fit : LawFit
         As the fitting core made it: convergence, residual, warnings.
     """
@@ -140,7 +141,7 @@ def fit_critical_batch(
     Steps to a loss are read off between rows in log L and log S, from the falling curve that is
     nearest to the run's losses (isotonic regression). An error of the loss moves them the more
     the flatter the curve is, so each level counts by its slope: errors are those of log L, about.
-    Levels of one run are not independent, so runs are resampled whole.
+    Levels of one run are not independent: the errors of a run are drawn together.
 
     Examples
     --------
@@ -192,11 +193,13 @@ def fit_critical_batch(
         start=start,
     )
     relative = np.exp(centred(np.log(steps.astype(np.float64))))
-    fit = fit_law(
+    logx = np.log(np.stack([batch, loss], 1).astype(np.float64))
+    fit = fit_runs(
         law,
-        {"B": batch.astype(np.float64), "L": loss.astype(np.float64)},
+        logx,
         relative,
-        groups=run,
+        start(logx, relative),
+        run,
         confidence=confidence,
         resamples=resamples,
         rng=rng,

@@ -1,15 +1,15 @@
 """The laws of the recipe as the fitting core wants them: log y with analytic derivatives.
 
 ``TRAJECTORY`` is L(N, S, B) with its six constants. The loss is implicit; its derivatives follow
-from the implicit function theorem. ``holding`` gives the same law with some constants held where
-the fit starts, which is what a recipe that finds them one after the other needs.
+from the implicit function theorem. ``Centred`` is the same law in numbers that a fit moves well,
+with some of them held where the fit starts: what a recipe that finds them in turn needs.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from scipy.optimize import nnls
@@ -95,13 +95,85 @@ TRAJECTORY = Law(
 )
 
 
-def holding(*names: str) -> Law:
-    """:data:`TRAJECTORY` with these constants held at what a fit starts from."""
-    held = [CONSTANTS.index(name) for name in names]
+@dataclass(frozen=True)
+class Centred:
+    """The law in numbers that a fit moves well: its terms at a point amid the data.
 
-    def evaluate(theta: FloatArray, logx: FloatArray) -> tuple[FloatArray, FloatArray]:
-        value, jacobian = _evaluate(theta, logx)
-        jacobian[..., held] = 0.0
-        return value, jacobian
+    N_c and S_c lie far outside the runs, so that each moves with its exponent, and B_star is the
+    critical batch at a loss of 1. A descent creeps along such valleys. Here the constants are
+    ``alpha_N log(N_c / N0)``, ``alpha_S log(S_c / S0)`` and ``log(B_crit(L0) / B0)`` beside the
+    three exponents, for medians N0, S0, B0 and L0 of the runs.
 
-    return replace(TRAJECTORY, evaluate=evaluate)
+    Parameters
+    ----------
+    n, s, b, u : float
+        Logarithms of N0, S0, B0 and L0.
+    """
+
+    n: float
+    s: float
+    b: float
+    u: float
+
+    @staticmethod
+    def of(logx: FloatArray, y: FloatArray) -> Centred:
+        """For data: the medians of their logarithms."""
+        n, s, b = (float(v) for v in np.median(logx, 0))
+        return Centred(n, s, b, float(np.median(np.log(y))))
+
+    def inward(self, theta: FloatArray) -> FloatArray:
+        """From the constants of :data:`TRAJECTORY`, (B, 6), to these."""
+        log_nc, alpha_n, log_sc, alpha_s, log_b, alpha_b = theta.T
+        return np.stack(
+            [
+                alpha_n * (log_nc - self.n),
+                alpha_n,
+                alpha_s * (log_sc - self.s),
+                alpha_s,
+                log_b - self.b - self.u / alpha_b,
+                alpha_b,
+            ],
+            1,
+        )
+
+    def outward(self, theta: FloatArray) -> FloatArray:
+        """From these to the constants of :data:`TRAJECTORY`, (B, 6)."""
+        size, alpha_n, steps, alpha_s, batch, alpha_b = theta.T
+        return np.stack(
+            [
+                size / alpha_n + self.n,
+                alpha_n,
+                steps / alpha_s + self.s,
+                alpha_s,
+                batch + self.b + self.u / alpha_b,
+                alpha_b,
+            ],
+            1,
+        )
+
+    def law(self, *held: str) -> Law:
+        """The law in these numbers, with some constants held at what a fit starts from.
+
+        ``held`` names constants of :data:`TRAJECTORY`: N_c with alpha_N, and B_star with alpha_B.
+        """
+        still = [CONSTANTS.index(name) for name in held]
+
+        def evaluate(theta: FloatArray, logx: FloatArray) -> tuple[FloatArray, FloatArray]:
+            value, jacobian = _evaluate(self.outward(theta), logx)
+            size, alpha_n, steps, alpha_s, _, alpha_b = (theta[:, i : i + 1] for i in range(6))
+            jacobian[..., 1] -= jacobian[..., 0] * size / alpha_n**2
+            jacobian[..., 0] /= alpha_n
+            jacobian[..., 3] -= jacobian[..., 2] * steps / alpha_s**2
+            jacobian[..., 2] /= alpha_s
+            jacobian[..., 5] -= jacobian[..., 4] * self.u / alpha_b**2
+            jacobian[..., still] = 0.0
+            return value, jacobian
+
+        def start(logx: FloatArray, y: FloatArray) -> FloatArray:
+            return self.inward(_start(logx, y))
+
+        parameters = tuple(
+            each if each.scale == "linear" else Parameter(f"{each.name} centred", "linear", -1e3, 1e3)
+            for each in TRAJECTORY.parameters
+        )
+        return replace(TRAJECTORY, parameters=parameters, evaluate=evaluate, start=start)

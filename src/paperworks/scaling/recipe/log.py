@@ -117,12 +117,12 @@ class RunLog:
             at = np.flatnonzero(same & (column[1:] != column[:-1]))
             if at.size:
                 raise ValueError(
-                    f"run {self.run[at[0]]!r} has {name} {column[at[0]]:g} and "
+                    f"run {str(self.run[at[0]])!r} has {name} {column[at[0]]:g} and "
                     f"{column[at[0] + 1]:g}; a run has one, so give its parts names of their own"
                 )
         at = np.flatnonzero(same & (self.S[1:] == self.S[:-1]))
         if at.size:
-            raise ValueError(f"run {self.run[at[0]]!r} has step {self.S[at[0]]:g} twice")
+            raise ValueError(f"run {str(self.run[at[0]])!r} has step {self.S[at[0]]:g} twice")
 
     def __repr__(self) -> str:
         def many(count: int, word: str) -> str:

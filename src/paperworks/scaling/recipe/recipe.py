@@ -277,7 +277,7 @@ def estimate_recipe(
     method : {"stepwise", "joint"}
         ``stepwise``, the paper's: B_star and alpha_B from the ladder, then the rest from all
         curves, and N_c and alpha_N before that where three sizes have converged. ``joint``: all six
-        from all curves at once, which takes seven runs, and is more precise where the law holds.
+        from all curves at once, which is more precise where the law holds.
     from_step : float
         The first step that counts, behind the warm-up.
     converged : float

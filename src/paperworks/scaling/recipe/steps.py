@@ -24,15 +24,15 @@ from dataclasses import replace
 import numpy as np
 
 from paperworks.scaling.fitting.doubts import doubts
-from paperworks.scaling.fitting.fit import LawFit, best_fit, fit_law
+from paperworks.scaling.fitting.fit import LawFit, fit_law
 from paperworks.scaling.fitting.law import FloatArray, log_variables
-from paperworks.scaling.fitting.solve import minimise, residuals
 from paperworks.scaling.recipe.critical import CriticalBatch, needs_critical_batch
-from paperworks.scaling.recipe.laws import TRAJECTORY, holding, linear_starts
+from paperworks.scaling.recipe.laws import TRAJECTORY, Centred, linear_starts
 from paperworks.scaling.recipe.log import MissingRunsError, RunLog
+from paperworks.scaling.recipe.resample import fit_runs
 
 CONVERGED = 0.01  # a run has converged if its second half of steps took less than this off the loss
-_HUBER = 1.345
+_CURVE = 3  # rows that make a curve of a run
 
 
 def fit_size_law(log: RunLog, *, converged: float = CONVERGED, rng: int = 0) -> LawFit:
@@ -139,7 +139,7 @@ def needs_data_law(log: RunLog) -> list[str]:
     said = [f"runs on {_more(3 - len(sizes), 'more size')} of training set"]
     if going:
         names = ", ".join(str(part.run[0]) for part in going[:5])
-        said.append(f"longer runs: the loss of {names} was still falling at the end")
+        said.append(f"longer runs: {names} had not seen all data, or still fell, at the end")
     return said
 
 
@@ -189,49 +189,36 @@ def fit_steps_law(
     """
     _require("the steps law", needs_steps_law(log, size is not None, from_step))
     held = ["B_star", "alpha_B"] + (["N_c", "alpha_N"] if size is not None else [])
-    law = holding(*held)
     kept = usable(log, from_step)
-    logx, _ = log_variables(law, {"N": kept.N, "S": kept.S, "B": kept.B})
-    constants = np.array([math.log(critical.B_star.value), critical.alpha_B.value])
-    starts = linear_starts(logx, kept.loss, [(constants[0], constants[1])])
+    logx, _ = log_variables(TRAJECTORY, {"N": kept.N, "S": kept.S, "B": kept.B})
+    centre = Centred.of(logx, kept.loss)
+    law = centre.law(*held)
+    constants = (math.log(critical.B_star.value), critical.alpha_B.value)
+    starts = linear_starts(logx, kept.loss, [constants])
     if size is not None:
         starts[:, :2] = _size_constants(size.theta[None])
-    theta, delta, converged, iterations = _robust(law, logx, kept.loss, starts)
-
-    # Each draw resamples the runs, and takes its held constants from a draw of the step before.
-    generator = np.random.default_rng(rng)
-    names, groups = np.unique(kept.run, return_inverse=True)
-    times = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=resamples)
-    first = np.repeat(theta[None], resamples, 0)
-    first[:, 4:] = critical.draws[generator.integers(len(critical.draws), size=resamples)]
+    draws = np.full((resamples, 6), np.nan)
+    generator = np.random.default_rng(rng + 1)
+    draws[:, 4:] = critical.draws[generator.integers(len(critical.draws), size=resamples)]
     if size is not None:
         drawn = generator.integers(len(size.draws), size=resamples)
-        first[:, :2] = _size_constants(size.draws[drawn])
-    found = minimise(
-        law,
-        logx,
-        kept.loss,
-        first,
-        weights=times[:, groups].astype(np.float64),
-        delta=delta,
-        tolerance=1e-7,
+        draws[:, :2] = _size_constants(size.draws[drawn])
+    # Held constants alone are turned inward; what is free stays nan.
+    held_draws = centre.inward(draws)
+    return _outward(
+        centre,
+        fit_runs(
+            law,
+            logx,
+            kept.loss,
+            centre.inward(starts),
+            kept.run,
+            held_draws=held_draws,
+            confidence=confidence,
+            resamples=resamples,
+            rng=rng,
+        ),
     )
-    if not found.converged.any():
-        raise ValueError("no resample of the runs could be fitted by the steps law; add runs")
-    fit = LawFit(
-        TRAJECTORY,
-        theta,
-        found.theta[found.converged],
-        logx,
-        kept.loss,
-        groups.astype(np.int64),
-        delta,
-        "log",
-        converged,
-        iterations,
-        confidence,
-    )
-    return replace(fit, warnings=doubts(fit, 1 - float(found.converged.mean())))
 
 
 def needs_steps_law(log: RunLog, sized: bool = False, from_step: float = 1) -> list[str]:
@@ -241,15 +228,12 @@ def needs_steps_law(log: RunLog, sized: bool = False, from_step: float = 1) -> l
     except ValueError as error:
         return [str(error)]
     said = []
-    sizes, short = len(np.unique(kept.N)), 3
+    sizes = len(np.unique(kept.N))
     if not sized and sizes < 3:
         said.append(f"curves of {_more(3 - sizes, 'more model size')}")
-    count = len(kept.runs)
-    if count < 5:
-        said.append(f"{_more(5 - count, 'more run')} in all")
-    few = [name for name in kept.runs if np.count_nonzero(kept.run == name) < short]
-    if few:
-        said.append(f"at least {short} rows of each run, which {', '.join(few[:5])} lacks")
+    curves = sum(np.count_nonzero(kept.run == name) >= _CURVE for name in kept.runs)
+    if curves < 5:
+        said.append(f"{_more(5 - curves, 'more run')} with {_CURVE} usable rows or more")
     return said
 
 
@@ -266,7 +250,7 @@ def fit_trajectory(
     Parameters
     ----------
     log : RunLog
-        Seven runs or more, of three sizes and three batches or more.
+        Five runs or more, of three sizes and three batches or more.
     from_step, confidence, resamples, rng
         As for :func:`fit_steps_law`.
 
@@ -282,24 +266,26 @@ def fit_trajectory(
     """
     _require("the trajectory", needs_trajectory(log, from_step))
     kept = usable(log, from_step)
-    return fit_law(
-        TRAJECTORY,
-        {"N": kept.N, "S": kept.S, "B": kept.B},
+    columns = {"N": kept.N, "S": kept.S, "B": kept.B}
+    logx, _ = log_variables(TRAJECTORY, columns)
+    centre = Centred.of(logx, kept.loss)
+    law = centre.law()
+    fit = fit_runs(
+        law,
+        logx,
         kept.loss,
-        groups=kept.run,
+        law.start(logx, kept.loss),
+        kept.run,
         confidence=confidence,
         resamples=resamples,
         rng=rng,
     )
+    return _outward(centre, fit)
 
 
 def needs_trajectory(log: RunLog, from_step: float = 1) -> list[str]:
     """What :func:`fit_trajectory` still needs; empty where nothing."""
-    said = needs_critical_batch(log) + needs_steps_law(log, from_step=from_step)
-    count = len(log.runs)
-    if count < 7:
-        said.append(f"{_more(7 - count, 'more run')} for its six constants")
-    return said
+    return needs_critical_batch(log, from_step) + needs_steps_law(log, from_step=from_step)
 
 
 def usable(log: RunLog, from_step: float = 1) -> RunLog:
@@ -310,22 +296,16 @@ def usable(log: RunLog, from_step: float = 1) -> RunLog:
     return log.where(keep)
 
 
-def _robust(
-    law: object, logx: FloatArray, y: FloatArray, starts: FloatArray
-) -> tuple[FloatArray, float, bool, int]:
-    """A fit by nearly absolute errors for the noise, then one by Huber's loss suited to it."""
-    theta, _, _ = best_fit(law, logx, y, starts, 1e-3, "log")  # type: ignore[arg-type]
-    error = np.abs(residuals(law, logx, y, theta[None], "log")[0])  # type: ignore[arg-type]
-    delta = max(_HUBER * 1.4826 * float(np.median(error)), 1e-6)
-    theta, converged, iterations = best_fit(
-        law,  # type: ignore[arg-type]
-        logx,
-        y,
-        np.concatenate([theta[None], starts]),
-        delta,
-        "log",
+def _outward(centre: Centred, fit: LawFit) -> LawFit:
+    """The fit in the constants of the law, with the warnings that these give."""
+    failed = [word for word in fit.warnings if "resamples" in word]
+    fit = replace(
+        fit,
+        law=TRAJECTORY,
+        theta=centre.outward(fit.theta[None])[0],
+        draws=centre.outward(fit.draws),
     )
-    return theta, delta, converged, iterations
+    return replace(fit, warnings=(*failed, *doubts(fit, 0.0)))
 
 
 def _size_constants(theta: FloatArray) -> FloatArray:
@@ -339,11 +319,12 @@ def _ended(log: RunLog, most: float) -> tuple[list[RunLog], list[RunLog]]:
 
 
 def _bottomed(log: RunLog) -> tuple[list[RunLog], list[RunLog]]:
-    """Runs whose least loss came before their end, or that converged, and the others."""
+    """Runs through all their data whose loss no longer falls at the end, and the others."""
     return _split(
         log,
         lambda part: bool(
-            part.loss.argmin() < part.S.size - 1 or (part.S.size > 1 and _fall(part) <= CONVERGED)
+            part.S[-1] * part.B[0] >= part.D[0]  # type: ignore[index]
+            and (part.loss.argmin() < part.S.size - 1 or _fall(part) <= CONVERGED)
         ),
     )
 
