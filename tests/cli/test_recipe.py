@@ -57,9 +57,7 @@ def test_json(runs: Path) -> None:
     assert curve["times_beyond_the_runs"] == pytest.approx(62.5)
     (plan,) = found["plans"]
     assert plan["batch"]["value"] == pytest.approx(4 * plan["critical_batch"]["value"])
-    assert plan["tokens"]["value"] == pytest.approx(
-        plan["batch"]["value"] * plan["steps"]["value"]
-    )
+    assert plan["tokens"]["value"] == pytest.approx(plan["batch"]["value"] * plan["steps"]["value"])
     assert set(found["missing"]) == {"size", "data"}
 
 

@@ -1,8 +1,8 @@
 """Small language models of characters, trained in one pass: the runs that the recipe is tried on.
 
 A decoder of two layers with heads of 16, rotary places and a context of 64 characters, on
-WikiText-2. Every window of text is seen once, in an order of the seed's, so that no run overfits: the recipe's laws
-are those of unlimited data. The learning rate is constant after a warm-up, as curves that are
+WikiText-2. Every window of text is seen once, in an order of the seed's, so that no run overfits:
+the recipe's laws are those of unlimited data. The learning rate is constant after a warm-up, as curves that are
 compared at equal steps need; it grows with the square root of the batch, as Adam's noise asks, and
 for matrices falls with the width (Yang et al., arXiv 2203.03466), so that one choice serves all
 sizes. All of it was fixed on the smallest model, before any larger one was trained.
@@ -84,9 +84,7 @@ class CharacterModel(nn.Module):
         self.head = nn.Linear(width, VOCABULARY, bias=False)
         for name, parameter in self.named_parameters():
             if parameter.ndim == 2:
-                spread = (
-                    0.02 if name == "embedding.weight" else parameter.shape[1] ** -0.5
-                )
+                spread = 0.02 if name == "embedding.weight" else parameter.shape[1] ** -0.5
                 if name.endswith(("out.weight", "down.weight")):
                     spread /= math.sqrt(2 * LAYERS)
                 elif name == "head.weight":

@@ -1,8 +1,9 @@
 """Claim of "Unraveling the Mystery of Scaling Laws: Part I", arXiv 2403.06563.
 
 Laws fitted to small models predict the loss curve of a large one before it is trained. Here: seven
-runs of character models with 55 k to 154 k parameters on WikiText-2 (a ladder of five batches at the
-smallest size, two larger sizes at the middle batch), and a model of 614 k, four times the largest.
+runs of character models with 55 k to 154 k parameters on WikiText-2 (a ladder of five batches at
+the smallest size, two larger sizes at the middle batch), and a model of 614 k, four times the
+largest.
 
 The error is that of the whole curve behind the warm-up: the root mean square of the relative error
 at 16 or so steps, evenly spaced in log S. Contenders predict the same curve from the same runs:
@@ -12,8 +13,8 @@ at 16 or so steps, evenly spaced in log S. Contenders predict the same curve fro
 - Chinchilla's law in N and D = B S, fitted by the same robust core to the runs at that batch. It
   knows no batch, so other batches would only harm it.
 
-The quick tier replays runs that ``tools/recipe_runs.py`` trained (``character_lm_runs.md`` says when
-and on what); the full tier trains them again.
+The quick tier replays runs that ``tools/recipe_runs.py`` trained (``character_lm_runs.md`` says
+when and on what); the full tier trains them again.
 """
 
 from __future__ import annotations

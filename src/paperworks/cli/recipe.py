@@ -61,7 +61,7 @@ def recipe(
     strict: Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")] = False,
     json: Json = False,
 ) -> None:
-    """Find the constants of L(N, S, B) from small runs, and predict a large one before it is trained.
+    """Find the constants of L(N, S, B) from small runs, and predict a large one beforehand.
 
     RUNS has a row for each look at a run: run (its name), N (parameters without embeddings), B
     (tokens in a batch), step, loss (nats per token on a test set) and, where a training set was
@@ -259,9 +259,11 @@ def _show(
         table = Table("step", "loss", level, "of one run")
         for row in each["curve"]:
             table.add_row(
-                f"{row['step']:,.0f}", f"{row['loss']:.4f}", f"{row['low']:.4f} to {row['high']:.4f}",
+                f"{row['step']:,.0f}",
+                f"{row['loss']:.4f}",
+                f"{row['low']:.4f} to {row['high']:.4f}",
                 f"{row['new_run_low']:.4f} to {row['new_run_high']:.4f}",
-            )  # fmt: skip
+            )
         console.print(table)
     for each in plans:
         console.print(

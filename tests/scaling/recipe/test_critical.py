@@ -74,11 +74,13 @@ def test_what_it_asks_for() -> None:
     ):
         fit_critical_batch(made(SU, LADDER[:2]))
     near = [(1e6, b) for b in (1e5, 1.2e5, 1.5e5)]
-    with pytest.raises(MissingRunsError, match="400,000 tokens or more .* factor of 1.5, 4 is the"):
+    with pytest.raises(
+        MissingRunsError, match=r"400,000 tokens or more .* factor of 1.5, 4 is the"
+    ):
         fit_critical_batch(made(SU, near))
     log = made(SU, LADDER[:3])
     apart = log.where((log.B > 1e5) | (log.S < 600))  # the smallest batch hardly begins
-    with pytest.raises(MissingRunsError, match="longer runs .* only 2 batch sizes reach a common"):
+    with pytest.raises(MissingRunsError, match=r"longer runs .* only 2 batch sizes reach a common"):
         fit_critical_batch(apart)
 
 

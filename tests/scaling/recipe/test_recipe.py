@@ -56,7 +56,7 @@ def test_what_follows_agrees_with_the_law(recipe: Recipe) -> None:
 
 
 def test_interval_covers() -> None:
-    """90 % intervals of a large model's loss, over repeated sets of runs with errors of their own."""
+    """90 % intervals of a large model's loss, over repeated sets of runs with their own luck."""
     runs = LADDER + SIZES + [(2e6, 2.0**18), (2e7, 2.0**20)]
     exact = float(LAW.loss(1e9, 5e4, 2**20))
     repeats, inside = 30, 0

@@ -70,7 +70,19 @@ class CriticalBatch:
     draws : (R, 2) float
         log B_star and alpha_B of the bootstrap.
     fit : LawFit
-        As the fitting core made it: convergence, residual, warnings.
+        Convergence, residual, warnings.
+
+    Examples
+    --------
+    >>> from paperworks.scaling.recipe.equations import TrajectoryLaw
+    >>> law = TrajectoryLaw(6.5e13, 0.077, 2.1e3, 0.76, 2.1e8, 0.21)
+    >>> S, B = np.meshgrid(np.geomspace(1e3, 1e5, 40), [1e5, 4e5, 1.6e6])
+    >>> log = RunLog(B.ravel(), 1e7, B.ravel(), S.ravel(), law.loss(1e7, S, B).ravel())
+    >>> found = fit_critical_batch(log, resamples=20)
+    >>> round(float(found(4.0).value / law.critical_batch(4.0)), 2)
+    1.0
+    >>> found.levels[5].batches
+    (100000.0, 400000.0, 1600000.0)
     """
 
     B_star: Estimate
@@ -288,6 +300,7 @@ def _levels(
                 curves.append((name, float(part.B[0]), s, u))
         if len({b for _, b, _, _ in curves}) < 2:
             continue
+        curves.sort(key=lambda each: each[1])
         lowest = sorted(u[-1] for *_, u in curves)[1]  # reached by two at least
         highest = sorted(u[0] for *_, u in curves)[-2]
         for at in np.linspace(highest, lowest, count):
@@ -311,6 +324,13 @@ def _levels(
             for (name, b, _, slope), s in zip(through, steps, strict=True):
                 rows.append((b, loss, float(s), slope, len(found), name))
             found.append(
-                Level(float(size), loss, tuple(batches), tuple(steps), float(s_min), float(e_min))
+                Level(
+                    float(size),
+                    loss,
+                    tuple(batches.tolist()),
+                    tuple(steps.tolist()),
+                    float(s_min),
+                    float(e_min),
+                )
             )
     return tuple(found), rows

@@ -173,7 +173,9 @@ class Centred:
             return self.inward(_start(logx, y))
 
         parameters = tuple(
-            each if each.scale == "linear" else Parameter(f"{each.name} centred", "linear", -1e3, 1e3)
+            each
+            if each.scale == "linear"
+            else Parameter(f"{each.name} centred", "linear", -1e3, 1e3)
             for each in TRAJECTORY.parameters
         )
         return replace(TRAJECTORY, parameters=parameters, evaluate=evaluate, start=start)

@@ -26,6 +26,11 @@ class MissingRunsError(ValueError):
         The step's name.
     needs : tuple of str
         A sentence for each thing that is missing.
+
+    Examples
+    --------
+    >>> str(MissingRunsError("the data law", ["longer runs", "runs on 1 more size"]))
+    'the data law needs longer runs; and runs on 1 more size'
     """
 
     def __init__(self, step: str, needs: Sequence[str]) -> None:

@@ -49,6 +49,19 @@ class TrainingPlan:
         The least that any batch needs of each, never both at once.
     critical_batch : Estimate
         The batch at which steps and tokens are twice their least.
+
+    Examples
+    --------
+    >>> law = TrajectoryLaw(6.5e13, 0.077, 2.1e3, 0.76, 2.1e8, 0.21)
+    >>> runs = [(1e6, 2**k) for k in (16, 18, 20, 22)] + [(4e6, 2**19), (1.6e7, 2**19)]
+    >>> N, B = np.repeat(runs, 20, axis=0).T
+    >>> S = np.tile(np.geomspace(1e3, 1e5, 20), len(runs))
+    >>> log = RunLog(np.repeat(np.arange(len(runs)), 20), N, B, S, law.loss(N, S, B))
+    >>> plan = estimate_recipe(log, resamples=20).plan(1.5e9, 2.6)
+    >>> round(plan.steps.value / plan.min_steps.value, 6)
+    2.0
+    >>> round(plan.tokens.value / plan.min_tokens.value, 6)
+    2.0
     """
 
     N: float
@@ -77,6 +90,21 @@ class Recipe:
         For each step that could not be taken what it still needs.
     method : {"stepwise", "joint"}
         How ``trajectory`` was found.
+    confidence : float
+        Level of the intervals.
+
+    Examples
+    --------
+    >>> law = TrajectoryLaw(6.5e13, 0.077, 2.1e3, 0.76, 2.1e8, 0.21)
+    >>> runs = [(1e6, 2**k) for k in (16, 18, 20, 22)] + [(4e6, 2**19), (1.6e7, 2**19)]
+    >>> N, B = np.repeat(runs, 20, axis=0).T
+    >>> S = np.tile(np.geomspace(1e3, 1e5, 20), len(runs))
+    >>> log = RunLog(np.repeat(np.arange(len(runs)), 20), N, B, S, law.loss(N, S, B))
+    >>> recipe = estimate_recipe(log, method="joint", resamples=20)
+    >>> round(float(recipe.minimum_loss(1.5e9).value), 2)
+    2.28
+    >>> float(recipe.steps_to(2.0, 1.5e9, 2**19).value)  # below its minimum
+    inf
     """
 
     trajectory: LawFit

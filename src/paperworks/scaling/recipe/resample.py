@@ -1,10 +1,10 @@
 """Robust fits to designed runs, and their draws.
 
-A recipe's runs are a design: three sizes, a ladder of batches. Resampling whole runs, as the fitting
-core does, drops rungs and sizes from one draw in two, and what is left determines nothing. So runs
-stay, and the errors of each are turned together by a random weight (the wild cluster bootstrap of
-Cameron, Gelbach and Miller 2008, with the six weights of Webb 2023). Errors that a whole run shares,
-the luck of a seed or a law that bends wrongly, stay together in it.
+A recipe's runs are a design: three sizes, a ladder of batches. Resampling whole runs, as the
+fitting core does, drops rungs and sizes from one draw in two, and what is left determines nothing.
+So runs stay, and the errors of each are turned together by a random weight (the wild cluster
+bootstrap of Cameron, Gelbach and Miller 2008, with the six weights of Webb 2023). Errors that a
+whole run shares, the luck of a seed or a law that bends wrongly, stay together in it.
 """
 
 from __future__ import annotations

@@ -186,6 +186,19 @@ def fit_steps_law(
     Notes
     -----
     Cost O((starts + resamples) n) for each iteration, some 10 passes of a Newton step each.
+
+    Examples
+    --------
+    >>> from paperworks.scaling import TrajectoryLaw, fit_critical_batch
+    >>> law = TrajectoryLaw(6.5e13, 0.077, 2.1e3, 0.76, 2.1e8, 0.21)
+    >>> runs = [(1e6, 2**k) for k in (16, 18, 20, 22)] + [(4e6, 2**19), (1.6e7, 2**19)]
+    >>> N, B = np.repeat(runs, 20, axis=0).T
+    >>> S = np.tile(np.geomspace(1e3, 1e5, 20), len(runs))
+    >>> log = RunLog(np.repeat(np.arange(len(runs)), 20), N, B, S, law.loss(N, S, B))
+    >>> critical = fit_critical_batch(log, resamples=20)
+    >>> fit = fit_steps_law(log, critical, resamples=20)
+    >>> round(fit.parameters["alpha_S"].value, 2), round(fit.parameters["alpha_N"].value, 3)
+    (0.76, 0.077)
     """
     _require("the steps law", needs_steps_law(log, size is not None, from_step))
     held = ["B_star", "alpha_B"] + (["N_c", "alpha_N"] if size is not None else [])
@@ -263,6 +276,18 @@ def fit_trajectory(
     ------
     MissingRunsError
         Which says what is missing.
+
+    Examples
+    --------
+    >>> from paperworks.scaling import TrajectoryLaw
+    >>> law = TrajectoryLaw(6.5e13, 0.077, 2.1e3, 0.76, 2.1e8, 0.21)
+    >>> runs = [(1e6, 2**k) for k in (16, 18, 20, 22)] + [(4e6, 2**19), (1.6e7, 2**19)]
+    >>> N, B = np.repeat(runs, 20, axis=0).T
+    >>> S = np.tile(np.geomspace(1e3, 1e5, 20), len(runs))
+    >>> log = RunLog(np.repeat(np.arange(len(runs)), 20), N, B, S, law.loss(N, S, B))
+    >>> fit = fit_trajectory(log, resamples=20)
+    >>> [f"{each.value:.3g}" for each in fit.parameters.values()]
+    ['6.5e+13', '0.077', '2.1e+03', '0.76', '2.1e+08', '0.21']
     """
     _require("the trajectory", needs_trajectory(log, from_step))
     kept = usable(log, from_step)
