@@ -2,10 +2,10 @@
 
 A decoder of two layers with heads of 16, rotary places and a context of 64 characters, on
 WikiText-2. Every window of text is seen once, in an order of the seed's, so that no run overfits:
-the recipe's laws are those of unlimited data. The learning rate is constant after a warm-up, as curves that are
-compared at equal steps need; it grows with the square root of the batch, as Adam's noise asks, and
-for matrices falls with the width (Yang et al., arXiv 2203.03466), so that one choice serves all
-sizes. All of it was fixed on the smallest model, before any larger one was trained.
+the recipe's laws are those of unlimited data. The learning rate is constant after a warm-up, as
+curves that are compared at equal steps need; it grows with the square root of the batch, as Adam's
+noise asks, and for matrices falls with the width (Yang et al., arXiv 2203.03466), so that one choice
+serves all sizes. All of it was fixed on the smallest model, before any larger one was trained.
 """
 
 from __future__ import annotations
@@ -164,7 +164,7 @@ def train(run: Run, seed: int, device: str = "cpu") -> Iterator[tuple[int, float
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         if step in looks:
-            with torch.inference_mode():
+            with torch.no_grad():
                 yield step, float(_loss(model, held_out.to(device)))
 
 

@@ -212,6 +212,7 @@ def fit_critical_batch(
         relative,
         start(logx, relative),
         run,
+        absorbed=len(found),
         confidence=confidence,
         resamples=resamples,
         rng=rng,

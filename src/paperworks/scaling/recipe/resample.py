@@ -13,7 +13,7 @@ import math
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from paperworks.scaling.fitting.doubts import doubts
 from paperworks.scaling.fitting.fit import LawFit, best_fit
@@ -33,6 +33,7 @@ def fit_runs(
     run: ArrayLike,
     *,
     held_draws: FloatArray | None = None,
+    absorbed: int = 0,
     confidence: float = 0.95,
     resamples: int = 500,
     rng: int = 0,
@@ -51,6 +52,8 @@ def fit_runs(
         The run of each row.
     held_draws : (R, p) float, optional
         For constants that the law holds: draws of the step that found them. Other columns are nan.
+    absorbed : int
+        Means that were taken out of y and of the law before, one for each level of a loss, say.
     confidence, resamples, rng
         As for ``fit_law``.
 
@@ -71,19 +74,17 @@ def fit_runs(
         law, logx, y, np.concatenate([theta[None], starts]), delta, "log"
     )
     error = residuals(law, logx, y, theta[None], "log")[0]
-    free = len(theta)
     first = np.repeat(theta[None], resamples, 0)
     generator = np.random.default_rng(rng)
     if held_draws is not None:
         drawn = held_draws[generator.integers(len(held_draws), size=resamples)]
         first = np.where(np.isnan(drawn), first, drawn)
-        free = int(np.isnan(held_draws[0]).sum())
-    # Fitted errors are smaller than true ones, by what a cluster-robust variance corrects for.
-    n, g = len(y), len(names)
-    wider = math.sqrt(g / max(g - 1, 1) * (n - 1) / max(n - free, 1))
-    weights = generator.choice(_WEBB, (resamples, g))[:, groups]
+    wide = math.sqrt(len(y) / max(len(y) - absorbed, 1)) * _as_if_left_out(
+        law, logx, theta, error, groups, held_draws
+    )
+    weights = generator.choice(_WEBB, (resamples, len(names)))[:, groups]
     # An error is prediction less measurement: drawn data lie about the fit.
-    drawn_y = np.exp(np.log(y) + error - wider * weights * error)
+    drawn_y = np.exp(np.log(y) + error - weights * wide)
     found = minimise(law, logx, drawn_y, first, delta=delta, tolerance=1e-7)
     if not found.converged.any():
         raise ValueError(f"no resample of the runs could be fitted by {law.name}; add runs")
@@ -92,3 +93,30 @@ def fit_runs(
         delta, "log", converged, iterations, confidence,
     )  # fmt: skip
     return replace(fit, warnings=doubts(fit, 1 - float(found.converged.mean())))
+
+
+def _as_if_left_out(
+    law: Law,
+    logx: FloatArray,
+    theta: FloatArray,
+    error: FloatArray,
+    groups: NDArray[np.int64],
+    held_draws: FloatArray | None,
+) -> FloatArray:
+    """The error of each run, had the fit not seen it: to first order, ``(I - H_gg)^-1 e_g``.
+
+    The fit bends towards a run at the end of a ladder, and its error there says little (Bell and
+    McCaffrey 2002: CR3). A direction that one run alone determines stays as it is.
+    """
+    jacobian = law.evaluate(theta[None], logx)[1][0]
+    if held_draws is not None:
+        jacobian = jacobian[:, np.isnan(held_draws[0])]
+    jacobian = jacobian / np.maximum(np.linalg.norm(jacobian, axis=0), 1e-300)
+    whole = jacobian.T @ jacobian
+    wide = error.copy()
+    for g in range(int(groups.max()) + 1):
+        mine = groups == g
+        own = jacobian[mine]
+        without = np.linalg.pinv(whole - own.T @ own, rcond=1e-6, hermitian=True)
+        wide[mine] += own @ (without @ (own.T @ error[mine]))
+    return wide
