@@ -246,18 +246,18 @@ def _show(
                     f"{name} of {label}", f"{each.value:.4g}", f"{each.low:.3g} to {each.high:.3g}"
                 )
     console.print(table)
-    for each in said:
-        least = each["minimum_loss"]
-        far = each["times_beyond_the_runs"]
+    for curve in said:
+        least = curve["minimum_loss"]
+        far = curve["times_beyond_the_runs"]
         console.print(
-            f"N = {each['N']:,.0f}, B = {each['B']:,.0f}: it would end at {least['value']:.4g} "
+            f"N = {curve['N']:,.0f}, B = {curve['B']:,.0f}: it would end at {least['value']:.4g} "
             f"({least['low']:.4g} to {least['high']:.4g})"
             + (f"; {far:.3g} times beyond the runs" if far > 1.0000001 else ""),
             highlight=False,
             soft_wrap=True,
         )
         table = Table("step", "loss", level, "of one run")
-        for row in each["curve"]:
+        for row in curve["curve"]:
             table.add_row(
                 f"{row['step']:,.0f}",
                 f"{row['loss']:.4f}",
@@ -265,13 +265,13 @@ def _show(
                 f"{row['new_run_low']:.4f} to {row['new_run_high']:.4f}",
             )
         console.print(table)
-    for each in plans:
+    for plan in plans:
         console.print(
-            f"N = {each['N']:,.0f} to loss {each['loss']:g}", highlight=False, soft_wrap=True
+            f"N = {plan['N']:,.0f} to loss {plan['loss']:g}", highlight=False, soft_wrap=True
         )
         table = Table("", "value", level)
         for name in ("batch", "steps", "tokens", "min_steps", "min_tokens", "critical_batch"):
-            value = each[name]
+            value = plan[name]
             table.add_row(
                 name.replace("_", " "),
                 _count(value["value"]),

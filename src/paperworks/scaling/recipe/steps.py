@@ -244,7 +244,7 @@ def needs_steps_law(log: RunLog, sized: bool = False, from_step: float = 1) -> l
     sizes = len(np.unique(kept.N))
     if not sized and sizes < 3:
         said.append(f"curves of {_more(3 - sizes, 'more model size')}")
-    curves = sum(np.count_nonzero(kept.run == name) >= _CURVE for name in kept.runs)
+    curves = sum(int(np.count_nonzero(kept.run == name) >= _CURVE) for name in kept.runs)
     if curves < 5:
         said.append(f"{_more(5 - curves, 'more run')} with {_CURVE} usable rows or more")
     return said
