@@ -91,7 +91,8 @@ def recipe(
             missing = missing_runs(log, method=method, from_step=from_step)
             _give_up(log, missing, json)
             raise typer.Exit(1) from None
-        said = [_curve(found, each) for each in curves]
+        first = max(from_step, float(log.S.min()))
+        said = [_curve(found, each, first) for each in curves]
         plans = [_plan(found, each) for each in goals]
         if plot is not None:
             _plot(plot, log, found, curves, from_step)
@@ -139,10 +140,10 @@ def _parse(option: str, text: str, needed: set[str], more: set[str]) -> dict[str
     return point
 
 
-def _curve(found: Recipe, point: dict[str, float]) -> dict[str, Any]:
+def _curve(found: Recipe, point: dict[str, float], first: float) -> dict[str, Any]:
     import numpy as np
 
-    steps = np.unique(np.geomspace(max(point["S"] / 1000, 1), point["S"], _CURVE).round())
+    steps = np.unique(np.geomspace(min(first, point["S"]), point["S"], _CURVE).round())
     curve = found.predict_curve(point["N"], point["B"], steps)
     run = found.predict_curve(point["N"], point["B"], steps, new_run=True)
     least = found.minimum_loss(point["N"])
@@ -308,7 +309,8 @@ def _plot(
             label=name if len(parts) <= 12 else None,
         )  # fmt: skip
     for point in curves:
-        steps = np.geomspace(max(from_step, point["S"] / 1000), point["S"], 80)
+        first = min(max(from_step, log.S.min()), point["S"])
+        steps = np.geomspace(first, point["S"], 80)
         said = found.predict_curve(point["N"], point["B"], steps)
         left.fill_between(steps, said.low, said.high, color="C3", alpha=0.2, linewidth=0)
         label = f"N = {point['N']:.3g}, B = {point['B']:.3g}"
