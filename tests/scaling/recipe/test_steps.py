@@ -69,6 +69,20 @@ def test_size_law_asks_for_longer_runs() -> None:
     assert "1.0% is the most" in longer
 
 
+def test_size_law_by_least_squares_and_its_interval() -> None:
+    """Five sizes with errors of 1 %: a line in logs by NumPy, and most of the intervals."""
+    N = np.repeat(np.geomspace(1e5, 1e8, 5), 2)
+    inside = 0
+    for seed in range(40):
+        luck = np.repeat(np.random.default_rng(seed).normal(0, 0.01, 5), 2)
+        log = RunLog(N, N, 512, np.tile([1e5, 2e5], 5), (8.8e13 / N) ** 0.076 * np.exp(luck))
+        alpha = fit_size_law(log).parameters["alpha"]
+        inside += alpha.low < 0.076 < alpha.high
+    assert inside >= 32  # of 95 % intervals; the 1 % point of a binomial of 0.92 lies there
+    slope = np.polyfit(np.log(log.N), np.log(log.loss), 1)[0]
+    assert alpha.value == pytest.approx(-slope, rel=0.1)
+
+
 def test_size_law_ignores_overfitting() -> None:
     N = np.repeat([1e6, 4e6, 1.6e7], 3)
     S = np.tile([5e4, 1e5, 2e5], 3)

@@ -2,9 +2,10 @@
 
 A recipe's runs are a design: three sizes, a ladder of batches. Resampling whole runs, as the
 fitting core does, drops rungs and sizes from one draw in two, and what is left determines nothing.
-So runs stay, and the errors of each are turned together by a random weight (the wild cluster
-bootstrap of Cameron, Gelbach and Miller 2008, with the six weights of Webb 2023). Errors that a
-whole run shares, the luck of a seed or a law that bends wrongly, stay together in it.
+So runs stay, and the errors of each are turned together by a random weight: the wild cluster
+bootstrap of Cameron, Gelbach and Miller 2008, with normal weights, since with so few runs weights
+of two or six values leave the tails of a draw empty. Errors that a whole run shares, the luck of a
+seed or a law that bends wrongly, stay together in it.
 """
 
 from __future__ import annotations
@@ -21,8 +22,6 @@ from paperworks.scaling.fitting.law import FloatArray, Law
 from paperworks.scaling.fitting.solve import minimise, residuals
 
 _HUBER = 1.345
-_WEBB = np.sqrt([0.5, 1.0, 1.5])
-_WEBB = np.concatenate([-_WEBB, _WEBB])
 
 
 def fit_runs(
@@ -82,7 +81,7 @@ def fit_runs(
     wide = math.sqrt(len(y) / max(len(y) - absorbed, 1)) * _as_if_left_out(
         law, logx, theta, error, groups, held_draws
     )
-    weights = generator.choice(_WEBB, (resamples, len(names)))[:, groups]
+    weights = generator.normal(size=(resamples, len(names)))[:, groups]
     # An error is prediction less measurement: drawn data lie about the fit.
     drawn_y = np.exp(np.log(y) + error - weights * wide)
     found = minimise(law, logx, drawn_y, first, delta=delta, tolerance=1e-7)

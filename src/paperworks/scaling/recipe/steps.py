@@ -24,8 +24,9 @@ from dataclasses import replace
 import numpy as np
 
 from paperworks.scaling.fitting.doubts import doubts
-from paperworks.scaling.fitting.fit import LawFit, fit_law
+from paperworks.scaling.fitting.fit import LawFit
 from paperworks.scaling.fitting.law import FloatArray, log_variables
+from paperworks.scaling.fitting.laws import LAWS
 from paperworks.scaling.recipe.critical import CriticalBatch, needs_critical_batch
 from paperworks.scaling.recipe.laws import TRAJECTORY, Centred, linear_starts
 from paperworks.scaling.recipe.log import MissingRunsError, RunLog
@@ -69,7 +70,7 @@ def fit_size_law(log: RunLog, *, converged: float = CONVERGED, rng: int = 0) -> 
     best: dict[float, float] = {}
     for part in _ended(log, converged)[0]:
         best[part.N[0]] = min(part.loss[-1], best.get(part.N[0], math.inf))
-    return fit_law("power", {"N": list(best)}, list(best.values()), rng=rng)
+    return _power("N", best, rng)
 
 
 def needs_size_law(log: RunLog, converged: float = CONVERGED) -> list[str]:
@@ -125,7 +126,7 @@ def fit_data_law(log: RunLog, *, rng: int = 0) -> LawFit:
     for part in _bottomed(log)[0]:
         size = float(part.D[0])  # type: ignore[index]
         best[size] = min(float(part.loss.min()), best.get(size, math.inf))
-    return fit_law("power", {"D": list(best)}, list(best.values()), rng=rng)
+    return _power("D", best, rng)
 
 
 def needs_data_law(log: RunLog) -> list[str]:
@@ -319,6 +320,14 @@ def usable(log: RunLog, from_step: float = 1) -> RunLog:
     if not keep.any():
         raise ValueError(f"rows from step {from_step:g} on whose data were new; there is none")
     return log.where(keep)
+
+
+def _power(variable: str, best: dict[float, float], rng: int) -> LawFit:
+    """A power law through one loss for each size; the sizes are a design, so none is dropped."""
+    law = LAWS["power"].over(variable)
+    x = np.log(np.array(list(best)))[:, None]
+    y = np.array(list(best.values()))
+    return fit_runs(law, x, y, law.start(x, y), np.arange(len(y)), rng=rng)
 
 
 def _outward(centre: Centred, fit: LawFit) -> LawFit:
