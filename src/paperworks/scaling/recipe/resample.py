@@ -85,10 +85,8 @@ def fit_runs(
     # An error is prediction less measurement: drawn data lie about the fit.
     drawn_y = np.exp(np.log(y) + error - weights * wide)
     found = minimise(law, logx, drawn_y, first, delta=delta, tolerance=1e-7)
-    if not found.converged.any():
-        raise ValueError(f"no resample of the runs could be fitted by {law.name}; add runs")
     fit = LawFit(
-        law, theta, found.theta[found.converged], logx, y, groups.astype(np.int64),
+        law, theta, found.theta, logx, y, groups.astype(np.int64),
         delta, "log", converged, iterations, confidence,
     )  # fmt: skip
     return replace(fit, warnings=doubts(fit, 1 - float(found.converged.mean())))
