@@ -55,6 +55,13 @@ def curves(path: Path) -> None:
     right.axhline(0, color="black", linewidth=0.8)
     right.set(xscale="log", xlabel="step", ylabel="predicted less measured, per cent of the loss")
     right.legend(fontsize=7)
+    left.set_yticks([2, 3], minor=False)
+    left.set_yticks([1.8, 2.2, 2.5], minor=True)
+    left.yaxis.set_minor_formatter("{x:g}")
+    left.yaxis.set_major_formatter("{x:g}")
+    right.set_xticks([50, 100, 200, 500])
+    right.xaxis.set_major_formatter("{x:g}")
+    right.xaxis.set_minor_formatter("")
     for axes in (left, right):
         axes.grid(alpha=0.3, which="both")
     figure.savefig(path)

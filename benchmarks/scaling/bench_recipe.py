@@ -45,7 +45,10 @@ def by_elementwise(N: np.ndarray, S: np.ndarray, B: np.ndarray) -> np.ndarray:
 def by_brentq(N: np.ndarray, S: np.ndarray, B: np.ndarray) -> np.ndarray:
     low = LAW.minimum_loss_after(N, S)
     return np.array(
-        [brentq(off, a * 0.999, a * 1e6, args=at) for a, *at in zip(low, N, S, B, strict=True)]
+        [
+            brentq(off, a * 0.999, a * 1e6, args=tuple(at))
+            for a, *at in zip(low, N, S, B, strict=True)
+        ]
     )
 
 
