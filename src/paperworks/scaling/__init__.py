@@ -35,6 +35,21 @@ from paperworks.scaling.nmt.bleu import BleuLaw, compare_bleu_laws
 from paperworks.scaling.nmt.composition import Composition, fit_test_sets
 from paperworks.scaling.nmt.law import EncoderDecoderLaw, compare_with_total
 from paperworks.scaling.nmt.records import read_translation_runs
+from paperworks.scaling.recipe.critical import CriticalBatch, fit_critical_batch
+from paperworks.scaling.recipe.equations import TrajectoryLaw
+from paperworks.scaling.recipe.log import MissingRunsError, RunLog, read_run_log
+from paperworks.scaling.recipe.recipe import (
+    Recipe,
+    TrainingPlan,
+    estimate_recipe,
+    missing_runs,
+)
+from paperworks.scaling.recipe.steps import (
+    fit_data_law,
+    fit_size_law,
+    fit_steps_law,
+    fit_trajectory,
+)
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier
@@ -82,6 +97,21 @@ __all__ = [
     "BleuLaw",
     "compare_bleu_laws",
     "read_translation_runs",
+    # the recipe of the laws of training
+    "read_run_log",
+    "RunLog",
+    "missing_runs",
+    "MissingRunsError",
+    "estimate_recipe",
+    "Recipe",
+    "TrainingPlan",
+    "TrajectoryLaw",
+    "fit_size_law",
+    "fit_data_law",
+    "fit_critical_batch",
+    "CriticalBatch",
+    "fit_steps_law",
+    "fit_trajectory",
     # repeated sampling: measure
     "coverage",
     "Coverage",

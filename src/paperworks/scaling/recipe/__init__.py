@@ -1,0 +1,1 @@
+"""The constants of the scaling laws of training, step by step, and what they predict."""
