@@ -184,12 +184,19 @@ def closest_rivals(points: Points, labels: IntArray) -> tuple[float, int, int]:
     return float(np.sqrt(best)), int(order[pair[0]]), int(order[pair[1]])
 
 
-def distinct_rows(X: NDArray[Any]) -> IntArray:
-    """Indices of the first of each set of equal rows, in order. O(n d)."""
+def distinct_rows(X: NDArray[Any]) -> tuple[IntArray, IntArray]:
+    """The first of each set of equal rows, in order, and for every row which of them it equals.
+
+    O(n d).
+    """
     seen: dict[bytes, int] = {}
+    first: list[int] = []
+    which = np.empty(len(X), np.int64)
     for i, row in enumerate(X):
-        seen.setdefault(blake2b(row.tobytes(), digest_size=16).digest(), i)
-    return np.fromiter(seen.values(), np.int64, len(seen))
+        which[i] = seen.setdefault(blake2b(row.tobytes(), digest_size=16).digest(), len(first))
+        if which[i] == len(first):
+            first.append(i)
+    return np.array(first, np.int64), which
 
 
 def as_points(X: ArrayLike, name: str = "X") -> NDArray[Any]:
