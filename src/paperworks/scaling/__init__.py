@@ -1,5 +1,20 @@
 """How results grow with data, parameters, compute and samples."""
 
+from paperworks.scaling.generalization_difficulty.complexity import (
+    Complexity,
+    inductive_bias_complexity,
+)
+from paperworks.scaling.generalization_difficulty.dimension import (
+    DimensionEstimate,
+    intrinsic_dimension,
+)
+from paperworks.scaling.generalization_difficulty.published import published_tasks
+from paperworks.scaling.generalization_difficulty.separation import ClassDistance, class_distance
+from paperworks.scaling.generalization_difficulty.tasks import (
+    ClassificationTask,
+    ControlTask,
+    MetaLearningTask,
+)
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier
@@ -60,4 +75,15 @@ __all__ = [
     "run_sandboxed",
     "available_fence",
     "Limits",
+    # generalization difficulty
+    "inductive_bias_complexity",
+    "Complexity",
+    "ClassificationTask",
+    "MetaLearningTask",
+    "ControlTask",
+    "published_tasks",
+    "intrinsic_dimension",
+    "DimensionEstimate",
+    "class_distance",
+    "ClassDistance",
 ]

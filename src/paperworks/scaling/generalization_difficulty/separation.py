@@ -64,6 +64,12 @@ class ClassDistance:
         How many pairs were looked at, and how many there are.
     draws : (B,) ndarray of float64
         The bootstrap's estimates.
+
+    Examples
+    --------
+    >>> found = class_distance([[0.0], [1.0], [3.0]], [0, 0, 1])
+    >>> found.distance, found.method, found.all_pairs
+    (2.0, 'exact', 2)
     """
 
     distance: float
