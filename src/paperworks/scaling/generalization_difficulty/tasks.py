@@ -104,7 +104,7 @@ class ClassificationTask:
         k: int = 5,
         queries: int | None = 10_000,
         dimension: float | None = None,
-        class_distance: float | Literal["evt", "exact"] = "evt",
+        class_distance: float | Literal["auto", "evt", "exact"] = "auto",
         pairs: int = 4_000_000,
         tail: int = 2000,
         center: bool = False,
@@ -124,8 +124,9 @@ class ClassificationTask:
             Of :func:`intrinsic_dimension`.
         dimension : float, optional
             Use this instead of an estimate.
-        class_distance : {"evt", "exact"} or float
-            How to find it (see :func:`class_distance`), or its value. Default "evt", the paper's.
+        class_distance : {"auto", "evt", "exact"} or float
+            How to find it (see :func:`class_distance`), or its value. Default "auto": exact up to
+            100,000 points.
         pairs, tail
             Of :func:`class_distance`.
         center : bool
@@ -186,7 +187,9 @@ class ClassificationTask:
         if measured_dimension is not None or measured_distance is not None:
             columns = (
                 np.full(1, dimension) if measured_dimension is None else measured_dimension.draws,
-                np.full(1, class_distance) if measured_distance is None else measured_distance.draws,
+                np.full(1, class_distance)
+                if measured_distance is None
+                else measured_distance.draws,
             )
             draws = np.stack([np.resize(column, resamples) for column in columns], axis=1)
         origin = table.mean(axis=0, dtype=np.float64) if center else 0.0
@@ -322,7 +325,7 @@ class MetaLearningTask:
         ways: int = 20,
         k: int = 5,
         queries: int | None = 10_000,
-        class_distance: float | Literal["evt", "exact"] = "evt",
+        class_distance: float | Literal["auto", "evt", "exact"] = "auto",
         resamples: int = 200,
         name: str = "",
         rng: int | np.random.Generator | None = None,
@@ -572,4 +575,3 @@ def _episodes(examples: np.ndarray, group_of: np.ndarray, ways: int) -> int:
                 sums[at] += sums[at - 1] * size
         total += sums[ways]
     return total
-
