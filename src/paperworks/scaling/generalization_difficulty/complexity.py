@@ -14,9 +14,9 @@ numbers. Each one left must be known well enough that the error on new points st
     each  = log2(bound L W sqrt(C D) / error)     bits for one of them
     bits  = free * each.
 
-On the sphere ``K (K + m - 1) = M^2`` and ``E = (m + K over m) + (m + K - 1 over m)``; on the torus of
-side 2 pi R, ``K = M`` and ``E`` is the volume of a ball of radius M. The paper uses the sphere for
-images and the torus for states of a controlled system. Only R / delta enters, not the unit.
+On the sphere ``K (K + m - 1) = M^2`` and ``E = (m + K over m) + (m + K - 1 over m)``; on the torus
+of side 2 pi R, ``K = M`` and ``E`` is the volume of a ball of radius M. The paper uses the sphere
+for images and the torus for states of a controlled system. Only R / delta enters, not the unit.
 
 Everything is computed as logarithms: a task of 800 dimensions does not overflow.
 
@@ -146,8 +146,9 @@ def inductive_bias_complexity(
 
     Notes
     -----
-    O(1). Grows about as ``frequency ** dimension``: exponential in dimension, a power of resolution.
-    It is an upper bound, through a Lipschitz and a covering argument, of the information needed,
+    O(1). Grows about as ``frequency ** dimension`` while the frequency is far above the dimension:
+    exponential in dimension, a power of resolution. On the sphere growth slows down once the
+    dimension comes near the frequency, as it does for images. It is an upper bound, through a Lipschitz and a covering argument, of the information needed,
     relative to a very wide class of hypotheses; compare tasks by it, not models with tasks.
 
     Boopathy et al., arXiv 2305.01034.

@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from paperworks.scaling.generalization_difficulty.neighbors import (
     FloatArray,
@@ -234,7 +234,7 @@ def _inverse(logs: FloatArray, k: int) -> FloatArray:
     return np.asarray(logs[:, k - 1] - logs[:, : k - 1].mean(axis=1))
 
 
-def _resampled_means(values: NDArray[np.float64], resamples: int, rng: np.random.Generator):
+def _resampled_means(values: FloatArray, resamples: int, rng: np.random.Generator) -> FloatArray:
     found = np.empty(resamples)
     for at in range(resamples):
         found[at] = values[rng.integers(len(values), size=len(values))].mean()

@@ -1,9 +1,10 @@
 """Exact nearest neighbours of many points in many dimensions, on a few cores.
 
-What the two estimates of this package need, and scikit-learn's brute force does not give: neighbours
-outside (or inside) a point's own group, and speed on images. Distances are bounded from below in a
-few dimensions and computed in full only where the bound leaves a doubt. With an orthonormal basis
-``V`` of ``r`` directions and ``e(x)`` the length of what ``V`` leaves of ``x``,
+What the two estimates of this package need, and scikit-learn's brute force does not give:
+neighbours outside a point's own group, the closest pair of two classes, and speed on images.
+Distances are bounded from below in a few dimensions and computed in full only where the bound
+leaves a doubt. With an orthonormal basis ``V`` of ``r`` directions and ``e(x)`` the length of what
+``V`` leaves of ``x``,
 
     ||x - y||^2  >=  ||V'x - V'y||^2 + (e(x) - e(y))^2,
 
@@ -54,10 +55,10 @@ class Points:
     def of(cls, X: NDArray[Any]) -> Points:
         """Centre ``X`` (n, d) and project it. O(n d r)."""
         kind = np.float64 if X.dtype == np.float64 else np.float32
-        rows = X.astype(kind)
-        rows -= rows.mean(axis=0, dtype=np.float64).astype(kind)
+        rows: NDArray[Any] = X.astype(kind)
+        rows = rows - rows.mean(axis=0, dtype=np.float64).astype(kind)
         n, d = rows.shape
-        flat = rows if kind == np.float32 else rows.astype(np.float32)
+        flat: NDArray[np.float32] = rows.astype(np.float32, copy=False)
         if d <= _DIRECTIONS + _DIRECTIONS // 2:
             short = np.ascontiguousarray(flat)
         else:
@@ -133,8 +134,8 @@ def nearest(
 
     Notes
     -----
-    O(q n r) for the bounds, with r the short dimension, and O(d) for each pair left in doubt; memory
-    for one block of bounds besides the points.
+    O(q n r) for the bounds, with r the short dimension, and O(d) for each pair left in doubt;
+    memory for one block of bounds besides the points.
     """
     distances = np.empty((len(queries), k))
     indices = np.empty((len(queries), k), np.int64)
@@ -169,7 +170,7 @@ def closest_rivals(points: Points, labels: IntArray) -> tuple[float, int, int]:
     labels = labels[order]
     points = Points(points.rows[order], points.short[order], points.square[order])
     best, pair = np.inf, (0, 0)
-    for end in np.flatnonzero(np.diff(labels)) + 1:
+    for end in (np.flatnonzero(np.diff(labels)) + 1).tolist():
         # One class against all that come after it: each pair once, none within a class.
         own = np.arange(np.searchsorted(labels, labels[end - 1]), end)
         for part, block in points.bounds(own, first=end):

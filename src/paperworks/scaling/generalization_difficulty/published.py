@@ -1,8 +1,8 @@
 """The tasks of the paper by its authors' numbers: landmarks to set a task of one's own beside.
 
-The numbers stand in the authors' program, FieteLab/inductive-bias-complexity, ``task_difficulty.py``
-(commit 1907c6d). Radii are of pixels in [0, 1]; those of MNIST, SVHN and CIFAR-10 are printed among
-its combined tasks. Its Hopper has four outputs.
+The numbers stand in the authors' program, ``task_difficulty.py`` of
+FieteLab/inductive-bias-complexity (commit 1907c6d). Radii are of pixels in [0, 1]; those of MNIST,
+SVHN and CIFAR-10 are printed among its combined tasks. Its Hopper has four outputs.
 """
 
 from __future__ import annotations

@@ -17,8 +17,8 @@ where ``n`` pairs were drawn of ``N`` that exist. No pair drawn can be closer th
 that the smallest distance drawn is an upper bound.
 
 Departures. The authors' program leaves ``1 - gamma_minus`` out for gamma < 0 too, and counts each
-pair twice in ``N``. By default every pair is looked at where that takes a minute or so: the distances
-that the authors print for MNIST and CIFAR-10 are such minima too, and the estimate is far less sharp.
+pair twice in ``N``. By default every pair is looked at where that takes a minute or so: the
+distance that the authors print for MNIST is such a minimum too, and the estimate is far less sharp.
 """
 
 from __future__ import annotations
@@ -59,8 +59,8 @@ class ClassDistance:
     method : str
         "evt", or "exact".
     tail_index : float or None
-        ``gamma``: above 0 classes touch (about 1 / dimension), below 0 a gap lies between them. None
-        for "exact".
+        ``gamma``: above 0 classes touch (about 1 / dimension), below 0 a gap lies between them.
+        None for "exact".
     closest_seen : float
         The smallest distance among the pairs that were looked at.
     pairs, all_pairs : int
@@ -128,8 +128,9 @@ def class_distance(
 
     Notes
     -----
-    "exact" takes O(n^2 d'), "evt" O(pairs d'), with d' at most about 256; both compute few distances
-    in full. The interval resamples points, not pairs: pairs that share a point move together.
+    "exact" takes O(n^2 d'), "evt" O(pairs d'), with d' at most about 256; both compute few
+    distances in full. The interval resamples points, not pairs: pairs that share a point move
+    together.
 
     Examples
     --------
@@ -174,7 +175,8 @@ def separation(
         )
     if not 0 < confidence < 1 or resamples < 1:
         raise ValueError(
-            f"confidence must be between 0 and 1 and resamples >= 1, got {confidence} and {resamples}"
+            f"confidence must be between 0 and 1, got {confidence}, "
+            f"and resamples >= 1, got {resamples}"
         )
     sizes = np.bincount(labels).astype(object)  # whole numbers of any size
     if len(sizes) < 2:
@@ -205,7 +207,7 @@ def separation(
 
 
 def extrapolate(reciprocals: FloatArray, drawn: int, existing: int) -> tuple[float, float]:
-    """Distance of the closest of ``existing`` pairs, and the tail index, from the tail of ``drawn``.
+    """Distance of the closest of ``existing`` pairs from the tail of ``drawn``, and the tail index.
 
     ``reciprocals`` are the k + 1 largest reciprocal distances, largest first.
     """

@@ -185,11 +185,10 @@ class ClassificationTask:
             class_distance = measured_distance.distance
         draws = _NONE
         if measured_dimension is not None or measured_distance is not None:
+            sizes = [dimension] if measured_dimension is None else measured_dimension.draws
             columns = (
-                np.full(1, dimension) if measured_dimension is None else measured_dimension.draws,
-                np.full(1, class_distance)
-                if measured_distance is None
-                else measured_distance.draws,
+                sizes,
+                [class_distance] if measured_distance is None else measured_distance.draws,
             )
             draws = np.stack([np.resize(column, resamples) for column in columns], axis=1)
         origin = table.mean(axis=0, dtype=np.float64) if center else 0.0
@@ -239,8 +238,8 @@ class ClassificationTask:
     def combined_with(self, other: ClassificationTask) -> ClassificationTask:
         """The task of naming the class of this task's input beside an input of the other.
 
-        Inputs are all pairs of inputs; the other's part has to be ignored. Both must be in one unit,
-        since the radius is that of the pair and the class distance is this task's.
+        Inputs are all pairs of inputs; the other's part has to be ignored. Both must be in one
+        unit, since the radius is that of the pair and the class distance is this task's.
         """
         size = max(len(self.draws), len(other.draws))
         draws = _NONE
@@ -371,9 +370,15 @@ class MetaLearningTask:
             keep, which = distinct_rows(table)
             refuse_equal_rivals(label, keep, which)
             measured = separation(
-                Points.of(table[keep]), label[keep], method=class_distance, pairs=4_000_000, tail=2000,
-                confidence=0.95, resamples=resamples, rng=rng,
-            )  # fmt: skip
+                Points.of(table[keep]),
+                label[keep],
+                method=class_distance,
+                pairs=4_000_000,
+                tail=2000,
+                confidence=0.95,
+                resamples=resamples,
+                rng=rng,
+            )
             class_distance, far = measured.distance, measured.draws
         else:
             far = np.full(1, float(class_distance))
@@ -392,9 +397,10 @@ class MetaLearningTask:
     def complexity(self, target_error: float, *, confidence: float = 0.95) -> Complexity:
         """Bits that the task asks for at an error, with an interval where it was measured."""
         here = (self.class_dimension, self.group_dimension, self.class_distance)
+        drawn = [self._complexity(a, b, c, target_error) for a, b, c in self.draws.tolist()]
         return _with_interval(
             self._complexity(*here, target_error),
-            [self._complexity(*draw, target_error).log10_bits for draw in self.draws.tolist()],
+            [one.log10_bits for one in drawn],
             confidence,
         )
 
