@@ -148,8 +148,9 @@ def inductive_bias_complexity(
     -----
     O(1). Grows about as ``frequency ** dimension`` while the frequency is far above the dimension:
     exponential in dimension, a power of resolution. On the sphere growth slows down once the
-    dimension comes near the frequency, as it does for images. It is an upper bound, through a Lipschitz and a covering argument, of the information needed,
-    relative to a very wide class of hypotheses; compare tasks by it, not models with tasks.
+    dimension comes near the frequency, as it does for images. It is an upper bound, through a
+    Lipschitz and a covering argument, of the information needed, relative to a very wide class of
+    hypotheses; compare tasks by it, not models with tasks.
 
     Boopathy et al., arXiv 2305.01034.
 

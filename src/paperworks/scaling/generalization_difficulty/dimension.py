@@ -18,6 +18,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import ArrayLike
+from scipy.sparse import csr_array
 
 from paperworks.scaling.generalization_difficulty.neighbors import (
     FloatArray,
@@ -41,8 +42,8 @@ class DimensionEstimate:
     dimension : float
         The estimate.
     low, high : float
-        Percentile interval of the bootstrap over points. It holds the noise of sampling, and none
-        of the estimator's bias (see the warnings).
+        Percentile interval of the bootstrap over points, widened for what neighbours share. It
+        holds the noise of sampling, and none of the estimator's bias (see the warnings).
     confidence : float
         Its level.
     k : int
@@ -180,7 +181,7 @@ def estimate(
     asked = np.arange(n)
     if queries is not None and queries < n:
         asked = np.sort(rng.choice(n, queries, replace=False))
-    distances, _ = nearest(points, 2 * k, asked, groups=groups)
+    distances, around = nearest(points, 2 * k, asked, groups=groups)
     if not distances[:, 0].min() > 0:
         raise ValueError(
             "two distinct points lie closer than rounding can tell apart; "
@@ -189,7 +190,11 @@ def estimate(
     logs = np.log(distances)
     inverse = _inverse(logs, k)
     dimension = float(1 / inverse.mean())
-    draws = 1 / _resampled_means(inverse, resamples, rng)
+    means = _resampled_means(inverse, resamples, rng)
+    widen = _shared_noise(inverse, asked, around[:, :k], n)
+    # Never below half the mean: a few points say little, and no dimension is infinite.
+    means = np.maximum(inverse.mean() + widen * (means - inverse.mean()), inverse.mean() / 2)
+    draws = 1 / means
     tail = (1 - confidence) / 2
     low, high = np.quantile(draws, [tail, 1 - tail])
     sizes = sorted({max(2, k // 2), k, 2 * k})
@@ -239,6 +244,24 @@ def _resampled_means(values: FloatArray, resamples: int, rng: np.random.Generato
     for at in range(resamples):
         found[at] = values[rng.integers(len(values), size=len(values))].mean()
     return found
+
+
+def _shared_noise(values: FloatArray, asked: IntArray, around: IntArray, n: int) -> float:
+    """By what factor neighbours that err together widen the interval of the mean, 1 or more.
+
+    A sum over pairs of neighbours of the products of their errors, as in standard errors that allow
+    for correlation in space (Conley 1999).
+    """
+    k = around.shape[1]
+    links = csr_array((np.ones(around.size), (np.repeat(asked, k), around.ravel())), shape=(n, n))
+    linked = links + links.T
+    linked.data[:] = 1.0
+    error = np.zeros(n)
+    error[asked] = values - values.mean()
+    square = float(error @ error)
+    return (
+        float(np.sqrt(max(1.0, 1.0 + float(error @ (linked @ error)) / square))) if square else 1.0
+    )
 
 
 def _warnings(
