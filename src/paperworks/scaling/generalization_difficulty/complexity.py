@@ -175,9 +175,9 @@ def inductive_bias_complexity(
         "bound": bound,
     }
     for name, value in numbers.items():
-        if isinstance(value, int) and not isinstance(value, bool) and value > 0:
-            continue  # of any size: math.isfinite overflows on the largest
-        if not isinstance(value, (int, float, np.number)) or not math.isfinite(value) or value <= 0:
+        known = isinstance(value, (int, float, np.number)) and not isinstance(value, bool)
+        # A whole number may be of any size; math.isfinite overflows on the largest.
+        if not known or not (isinstance(value, int) or math.isfinite(value)) or value <= 0:
             raise ValueError(f"{name} must be a finite number > 0, got {value!r}")
     return complexity_of_logs(
         dimension,

@@ -29,8 +29,8 @@ from paperworks.scaling.generalization_difficulty.neighbors import (
     nearest,
 )
 
-# An estimate that moves by more than this from k to 2k neighbours depends on the scale looked at.
-_DRIFT = 0.1
+# Estimates with few and many neighbours that differ by more depend on the scale looked at.
+_DRIFT = 0.15
 
 
 @dataclass(frozen=True, eq=False)
@@ -209,7 +209,7 @@ def estimate(
         points=n,
         queries=len(asked),
         duplicates=duplicates,
-        warnings=_warnings(dimension, by_k, k, n, duplicates),
+        warnings=_warnings(dimension, by_k, n, duplicates),
         draws=draws,
     )
 
@@ -264,21 +264,16 @@ def _shared_noise(values: FloatArray, asked: IntArray, around: IntArray, n: int)
     )
 
 
-def _warnings(
-    dimension: float, by_k: dict[int, float], k: int, n: int, duplicates: int
-) -> tuple[str, ...]:
+def _warnings(dimension: float, by_k: dict[int, float], n: int, duplicates: int) -> tuple[str, ...]:
     found = []
-    drift = by_k[2 * k] / dimension - 1
-    if abs(drift) > _DRIFT:
-        found.append(
-            f"the dimension depends on the scale: {dimension:.1f} with {k} neighbours, "
-            f"{by_k[2 * k]:.1f} with {2 * k}"
-        )
+    if max(by_k.values()) > (1 + _DRIFT) * min(by_k.values()):
+        seen = ", ".join(f"{value:.1f} with {size}" for size, value in by_k.items())
+        found.append(f"the dimension depends on the scale: {seen} neighbours")
     # Eckmann and Ruelle 1992: n points show no dimension beyond about 2 log10 n.
-    seen = 2 * np.log10(n)
-    if dimension > seen:
+    most = 2 * np.log10(n)
+    if dimension > most:
         found.append(
-            f"{n:,} points show dimensions up to about {seen:.0f} reliably: "
+            f"{n:,} points show dimensions up to about {most:.0f} reliably: "
             f"{dimension:.1f} is probably too low"
         )
     if duplicates:
