@@ -228,7 +228,6 @@ def test_control_from_trajectories() -> None:
     assert ControlTask.from_trajectories(hidden, 1, rng=0).dimension == pytest.approx(1, abs=0.1)
     two = ControlTask.from_trajectories(hidden, 1, history=2, rng=0)
     assert two.dimension == pytest.approx(2, abs=0.3)
-    assert two.complexity(0.001).bits > one.complexity(0.001).bits / 10
     assert one.complexity(0.001).log10_low is not None
 
 

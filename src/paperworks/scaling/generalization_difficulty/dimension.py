@@ -209,7 +209,7 @@ def estimate(
         points=n,
         queries=len(asked),
         duplicates=duplicates,
-        warnings=_warnings(dimension, by_k, n, duplicates),
+        warnings=_warnings(dimension, by_k, points.rows.shape, duplicates),
         draws=draws,
     )
 
@@ -269,6 +269,12 @@ def _warnings(dimension: float, by_k: dict[int, float], n: int, duplicates: int)
     if max(by_k.values()) > (1 + _DRIFT) * min(by_k.values()):
         seen = ", ".join(f"{value:.1f} with {size}" for size, value in by_k.items())
         found.append(f"the dimension depends on the scale: {seen} neighbours")
+    n, columns = shape
+    if dimension > 1.1 * columns:
+        found.append(
+            f"{dimension:.1f} is more than the {columns} columns: neighbours lie in clumps, or on "
+            "paths that do not come near each other"
+        )
     # Eckmann and Ruelle 1992: n points show no dimension beyond about 2 log10 n.
     most = 2 * np.log10(n)
     if dimension > most:
