@@ -1,6 +1,6 @@
 """Intrinsic dimension of images: ours beside scikit-dimension and scikit-learn's brute force.
 
-All take the 5 nearest neighbours of 1,000 points among ``n`` images of 32 x 32 x 3 and give the same
+All take the 5 nearest neighbours of 1,000 points among ``n`` images of 32 x 32 x 3 and agree on the
 number. scikit-dimension has no queries of its own: it gets scikit-learn's neighbours of all points,
 so that it runs at the smallest size alone. The images are CIFAR-10's where PAPERWORKS_DATA holds
 them; else smooth random ones.

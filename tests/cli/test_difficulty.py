@@ -98,7 +98,7 @@ def test_class_distance_as_a_number_and_no_bits(file: Path) -> None:
     [
         (("missing.npz",), "missing.npz"),
         (("no-such-set",), "no-such-set"),
-        (("wikitext-2",), "wikitext-2"),
+        (("wikitext-2",), "wikitext-2 holds no classes of inputs"),
         (("FILE", "--class-distance", "near"), "auto, exact, evt or a number, got 'near'"),
         (("FILE", "--target-error", "0"), "target_error must be a finite number > 0"),
         (("FILE", "--k", "1"), "k must be >= 2, got 1"),

@@ -83,12 +83,14 @@ def _load(data: str) -> dict[str, Any]:
         return found
     from paperworks.data import load
     from paperworks.data.kinds import Images
+    from paperworks.data.registry import find_dataset
 
     if Path(data).exists():
         raise ValueError(f"{data} is no .npz file; save one with numpy.savez(path, X=X, y=y)")
-    loaded = load(data)
-    if not isinstance(loaded, Images):
+    if find_dataset(data).kind != "images":  # before anything is downloaded
         raise ValueError(f"{data} holds no classes of inputs; sets of images and signals do")
+    loaded = load(data)
+    assert isinstance(loaded, Images)
     return {"X": loaded.x_train, "y": loaded.y_train}
 
 
