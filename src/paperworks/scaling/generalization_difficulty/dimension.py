@@ -259,12 +259,13 @@ def _shared_noise(values: FloatArray, asked: IntArray, around: IntArray, n: int)
     error = np.zeros(n)
     error[asked] = values - values.mean()
     square = float(error @ error)
-    return (
-        float(np.sqrt(max(1.0, 1.0 + float(error @ (linked @ error)) / square))) if square else 1.0
-    )
+    shared = float(error @ (linked @ error)) / square if square else 0.0
+    return float(np.sqrt(1.0 + max(0.0, shared)))
 
 
-def _warnings(dimension: float, by_k: dict[int, float], n: int, duplicates: int) -> tuple[str, ...]:
+def _warnings(
+    dimension: float, by_k: dict[int, float], shape: tuple[int, ...], duplicates: int
+) -> tuple[str, ...]:
     found = []
     if max(by_k.values()) > (1 + _DRIFT) * min(by_k.values()):
         seen = ", ".join(f"{value:.1f} with {size}" for size, value in by_k.items())
