@@ -25,8 +25,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paperworks.experiment import Axes, Claim, Curve, Effect, Tier, TrialResult
+from paperworks.scaling.generalization_difficulty.classification import ClassificationTask
 from paperworks.scaling.generalization_difficulty.published import published_tasks
-from paperworks.scaling.generalization_difficulty.tasks import ClassificationTask
 
 FloatArray = NDArray[np.float64]
 

@@ -1,20 +1,18 @@
 """How results grow with data, parameters, compute and samples."""
 
+from paperworks.scaling.generalization_difficulty.classification import ClassificationTask
 from paperworks.scaling.generalization_difficulty.complexity import (
     Complexity,
     inductive_bias_complexity,
 )
+from paperworks.scaling.generalization_difficulty.control import ControlTask
 from paperworks.scaling.generalization_difficulty.dimension import (
     DimensionEstimate,
     intrinsic_dimension,
 )
+from paperworks.scaling.generalization_difficulty.meta_learning import MetaLearningTask
 from paperworks.scaling.generalization_difficulty.published import published_tasks
 from paperworks.scaling.generalization_difficulty.separation import ClassDistance, class_distance
-from paperworks.scaling.generalization_difficulty.tasks import (
-    ClassificationTask,
-    ControlTask,
-    MetaLearningTask,
-)
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier

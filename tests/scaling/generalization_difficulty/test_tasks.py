@@ -21,7 +21,7 @@ from paperworks.scaling import (
     intrinsic_dimension,
     published_tasks,
 )
-from paperworks.scaling.generalization_difficulty.tasks import _episodes
+from paperworks.scaling.generalization_difficulty.meta_learning import _episodes
 
 OMNIGLOT = 1.7916191655852574e145  # the authors' program, as in the test
 DATA = os.environ.get("PAPERWORKS_DATA")

@@ -27,8 +27,9 @@ the authors' program multiplies the two numbers whatever their signs.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import Any, Literal
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from scipy.special import betaln, gammaln
@@ -273,8 +274,13 @@ def _power(log10: float) -> float:
     return math.inf if log10 > 308 else float(10.0**log10)
 
 
-def interval(draws: Any, confidence: float) -> tuple[float, float]:
-    """Percentile interval of logarithms that may be -inf."""
+def with_interval(found: Complexity, draws: Sequence[float], confidence: float) -> Complexity:
+    """``found`` with the percentile interval of drawn log10 bits, where there are any."""
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    if not draws:
+        return found
     tail = (1 - confidence) / 2
+    # No interpolation: a draw may be -inf.
     low, high = np.quantile(draws, [tail, 1 - tail], method="nearest")
-    return float(low), float(high)
+    return replace(found, log10_low=float(low), log10_high=float(high))

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from paperworks.scaling.generalization_difficulty.classification import ClassificationTask
 from paperworks.scaling.generalization_difficulty.complexity import Complexity
-from paperworks.scaling.generalization_difficulty.tasks import ClassificationTask, ControlTask
+from paperworks.scaling.generalization_difficulty.control import ControlTask
 
 
 @dataclass(frozen=True)
