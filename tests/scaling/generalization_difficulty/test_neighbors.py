@@ -39,9 +39,11 @@ def test_neighbours_are_those_of_brute_force(d: int, dtype: str) -> None:
 
 
 def test_the_bound_never_exceeds_the_distance() -> None:
-    points = Points.of(cloud(300, 900, 400, np.float64))
-    assert points.short.shape == (300, 257)
-    i, j = np.triu_indices(300, 1)
+    X = cloud(300, 900, 400, np.float64) - 7
+    X *= np.linspace(0.1, 3, 300)[:, None]  # so that what the basis leaves differs in length
+    points = Points.of(np.concatenate([X, 1.5 * X]))
+    assert points.short.shape == (600, 257)
+    i, j = np.triu_indices(600, 1)
     low, square = points.pairs(i, j, short=True), points.pairs(i, j)
     assert (low <= square + points.doubt).all()
     assert (low < 0.99 * square).any()  # a bound, not the distance itself
@@ -72,9 +74,10 @@ def test_too_few_outside_the_group() -> None:
         nearest(Points.of(cloud(10, 3, 3, np.float64)), 2, np.arange(10), groups=groups)
 
 
+@pytest.mark.parametrize("d", [6, 700])
 @pytest.mark.parametrize("seed", range(5))
-def test_closest_rivals_are_those_of_all_pairs(seed: int) -> None:
-    X = cloud(300, 6, 6, np.float64, seed)
+def test_closest_rivals_are_those_of_all_pairs(seed: int, d: int) -> None:
+    X = cloud(300, d, d, np.float64, seed)
     labels = np.random.default_rng(seed).integers(0, 4, 300)
     distance, i, j = closest_rivals(Points.of(X), labels)
     full = pairwise_distances(X)
