@@ -56,6 +56,8 @@ def test_a_poor_basis_costs_time_and_not_truth() -> None:
     blind = Points(points.rows, short, np.zeros(400, np.float32))
     ask = np.arange(50)
     np.testing.assert_array_equal(nearest(blind, 4, ask)[1], nearest(points, 4, ask)[1])
+    labels = rng.integers(0, 3, 400)
+    assert closest_rivals(blind, labels) == closest_rivals(points, labels)
 
 
 def test_own_group_is_passed_over() -> None:
@@ -74,9 +76,8 @@ def test_too_few_outside_the_group() -> None:
         nearest(Points.of(cloud(10, 3, 3, np.float64)), 2, np.arange(10), groups=groups)
 
 
-@pytest.mark.parametrize("d", [6, 700])
-@pytest.mark.parametrize("seed", range(5))
-def test_closest_rivals_are_those_of_all_pairs(seed: int, d: int) -> None:
+@pytest.mark.parametrize(("d", "seed"), [(6, 0), (6, 1), (6, 2), (700, 0)])
+def test_closest_rivals_are_those_of_all_pairs(d: int, seed: int) -> None:
     X = cloud(300, d, d, np.float64, seed)
     labels = np.random.default_rng(seed).integers(0, 4, 300)
     distance, i, j = closest_rivals(Points.of(X), labels)
