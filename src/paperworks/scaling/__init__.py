@@ -30,6 +30,19 @@ from paperworks.scaling.fitting import (
     hold_out_largest,
     read_runs,
 )
+from paperworks.scaling.generalization_difficulty.classification import ClassificationTask
+from paperworks.scaling.generalization_difficulty.complexity import (
+    Complexity,
+    inductive_bias_complexity,
+)
+from paperworks.scaling.generalization_difficulty.control import ControlTask
+from paperworks.scaling.generalization_difficulty.dimension import (
+    DimensionEstimate,
+    intrinsic_dimension,
+)
+from paperworks.scaling.generalization_difficulty.meta_learning import MetaLearningTask
+from paperworks.scaling.generalization_difficulty.published import published_tasks
+from paperworks.scaling.generalization_difficulty.separation import ClassDistance, class_distance
 from paperworks.scaling.lines import BadLineError
 from paperworks.scaling.nmt.bleu import BleuLaw, compare_bleu_laws
 from paperworks.scaling.nmt.composition import Composition, fit_test_sets
@@ -166,4 +179,15 @@ __all__ = [
     "long_tail",
     "LongTail",
     "balance_images",
+    # generalization difficulty
+    "inductive_bias_complexity",
+    "Complexity",
+    "ClassificationTask",
+    "MetaLearningTask",
+    "ControlTask",
+    "published_tasks",
+    "intrinsic_dimension",
+    "DimensionEstimate",
+    "class_distance",
+    "ClassDistance",
 ]

@@ -1,0 +1,1 @@
+"""How hard a task is to generalize on, in bits: dimension, class distance, and the count itself."""
