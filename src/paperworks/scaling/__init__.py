@@ -1,5 +1,8 @@
 """How results grow with data, parameters, compute and samples."""
 
+from paperworks.scaling.data_pruning.prune import prune_dataset
+from paperworks.scaling.data_pruning.selection import PrunedDataset
+from paperworks.scaling.data_pruning.theory import PrunedPerceptron, pruned_perceptron
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier
@@ -60,4 +63,9 @@ __all__ = [
     "run_sandboxed",
     "available_fence",
     "Limits",
+    # data pruning
+    "prune_dataset",
+    "PrunedDataset",
+    "pruned_perceptron",
+    "PrunedPerceptron",
 ]
