@@ -1,4 +1,4 @@
-"""Data pruning: difficulty scores, what to keep, and the theory of when keeping the hard is right."""
+"""Data pruning: difficulty scores, what to keep, and the theory of when to keep the hard."""
 
 from paperworks.scaling.data_pruning.dynamics import TrainingDynamics
 from paperworks.scaling.data_pruning.gradients import grand

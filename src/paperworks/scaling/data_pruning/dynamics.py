@@ -35,8 +35,9 @@ class TrainingDynamics:
     Examples
     --------
     >>> dynamics = TrainingDynamics(3)
-    >>> for logits in ([[2, 0], [0, 1], [0, 1]], [[1, 0], [1, 0], [0, 1]], [[1, 0], [0, 1], [0, 1]]):
-    ...     dynamics.record([0, 1, 2], np.array(logits, dtype=float), [0, 0, 0])
+    >>> right, wrong = [1.0, 0.0], [0.0, 1.0]
+    >>> for second in (wrong, right, wrong):
+    ...     dynamics.record([0, 1, 2], [right, second, wrong], [0, 0, 0])
     >>> dynamics.forgetting().tolist()  # never; learnt once and forgotten; never learnt
     [0.0, 1.0, 3.0]
     """
@@ -107,5 +108,7 @@ class TrainingDynamics:
         if at.min() < 0 or at.max() >= self.n:
             raise ValueError(f"indices must lie in 0 to {self.n - 1}, got {at.min()} to {at.max()}")
         if np.unique(at).size != at.size:
-            raise ValueError("indices of a batch must be distinct; record repeats one after another")
+            raise ValueError(
+                "indices of a batch must be distinct; record repeats one after another"
+            )
         return at.astype(np.int64)

@@ -2,7 +2,7 @@ r"""Averages over the examples that a probe has kept, in the limit of many dimen
 
 An example enters the theory by two numbers: ``z``, its product with the probe (of unit length), and
 ``w``, its product with the direction in the teacher's plane that is orthogonal to the probe. Both
-are standard normal. The teacher's field is ``cos(theta) z + sin(theta) w``, and where it is negative
+are standard normal. The teacher's field is ``cos(theta) z + sin(theta) w``; where it is negative
 the label is -1. Since ``(x, label)`` and ``(-x, -label)`` constrain a student alike, the half plane
 where it is positive, with twice the density, stands for all. Pruning looks at ``|z|`` alone.
 
@@ -77,7 +77,7 @@ class Kept:
         return float(value @ weight), move @ slope, (move * curve) @ move.T + slope.sum() * bend
 
     def bands(self) -> list[tuple[float, float]]:
-        """Intervals of z that are kept; for a perfect probe those with z > 0, which stand for all."""
+        """Intervals of z that are kept; for a perfect probe z > 0 stands for all."""
         edge = threshold(self.keep, self.order)
         if self.order == "hard":
             return [(0.0, edge)] if self.theta == 0 else [(-edge, edge)]
@@ -114,7 +114,7 @@ class Kept:
 def panels(
     bands: list[tuple[float, float]], *stripes: tuple[float, float]
 ) -> tuple[FloatArray, FloatArray]:
-    """Points and weights over the bands; a stripe (at, reach) cuts at ``at`` and ``at +- reach``."""
+    """Points and weights over the bands, cut at each stripe's ``at`` and ``at +- reach``."""
     points, weights = [], []
     grid = np.arange(-FAR, FAR, _STEP)
     narrow = [at + side * reach for at, reach in stripes for side in (-1, 0, 1)]

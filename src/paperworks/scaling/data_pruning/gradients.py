@@ -1,8 +1,8 @@
 """GraNd: the length of each example's gradient.
 
 Paul, Ganguli and Dziugaite, "Deep Learning on a Data Diet", arXiv 2107.07075, definition 2.1: the
-expected norm of the loss's gradient in the weights, over initialisations, at or soon after the start
-of training. Here all per-example gradients of a batch come from one vectorised backward pass
+expected norm of the loss's gradient in the weights, over initialisations, at or soon after the
+start of training. Here all per-example gradients of a batch come from one vectorised backward pass
 (torch.func), for any module without a loop over examples.
 
 Departure: the average over initialisations is over the models that are handed in.
@@ -107,7 +107,8 @@ def _norms(
     import torch
     from torch.func import functional_call, grad, vmap
 
-    wanted, fixed = {}, dict(model.named_buffers())
+    wanted: dict[str, torch.Tensor] = {}
+    fixed = dict(model.named_buffers())
     for name, value in model.named_parameters():
         counts = value.requires_grad and (parameters is None or parameters(name))
         (wanted if counts else fixed)[name] = value.detach()

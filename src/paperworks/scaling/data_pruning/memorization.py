@@ -1,7 +1,7 @@
 """Memorisation and influence, estimated from models trained on random subsets.
 
-Feldman and Zhang, "What Neural Networks Memorize and Why", arXiv 2008.03703, section 2. Each of many
-models is trained on a random subset of the examples. Memorisation of an example is how much more
+Feldman and Zhang, "What Neural Networks Memorize and Why", arXiv 2008.03703, section 2. Each of
+many models is trained on a random subset of the examples. Memorisation of an example is how much more
 often the models that saw it get it right than those that did not; influence on a test example is
 the same difference for that test example.
 """
@@ -143,9 +143,10 @@ def influence(subsets: ArrayLike, correct: ArrayLike) -> FloatArray:
             f"subsets must be (M, n) and correct (M, m), got {masks.shape} and {right.shape}"
         )
     _check_seen(masks.sum(0), len(masks))
-    return masks.T @ right / masks.sum(0)[:, None] - (1 - masks).T @ right / (1 - masks).sum(0)[
-        :, None
-    ]
+    return (
+        masks.T @ right / masks.sum(0)[:, None]
+        - (1 - masks).T @ right / (1 - masks).sum(0)[:, None]
+    )
 
 
 def estimate_memorization(
@@ -164,8 +165,8 @@ def estimate_memorization(
     Parameters
     ----------
     fit : scikit-learn classifier or callable
-        A classifier is cloned for every subset. A callable ``fit(x, y, seed)`` trains a model of any
-        kind and returns its ``predict(x)``.
+        A classifier is cloned for every subset. A callable ``fit(x, y, seed)`` trains a model of
+        any kind and returns its ``predict(x)``.
     x : (n, ...) array or tensor
         Inputs.
     y : (n,)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from paperworks.scaling.data_pruning.dynamics import TrainingDynamics
 from paperworks.scaling.data_pruning.gradients import grand
 from paperworks.scaling.data_pruning.memorization import estimate_memorization
-from paperworks.scaling.data_pruning.outputs import el2n, margin
+from paperworks.scaling.data_pruning.outputs import el2n
 from paperworks.scaling.data_pruning.prototypes import prototypes, supervised_prototypes
 from paperworks.scaling.data_pruning.training import Factory, logits_of, train
 
@@ -31,7 +31,13 @@ def _random(data: Any, y: Any, rng: np.random.Generator) -> FloatArray:
 
 
 def _el2n(
-    data: Any, y: Any, rng: np.random.Generator, *, model: Factory, models: int = 10, **training: Any
+    data: Any,
+    y: Any,
+    rng: np.random.Generator,
+    *,
+    model: Factory,
+    models: int = 10,
+    **training: Any,
 ) -> FloatArray:
     """After a few epochs, over several models."""
     made = _trained(model, data, y, rng, models, training, epochs=10)
@@ -94,9 +100,7 @@ def _memorization(
             made = train(model, x, labels, seed=seed, **training)
             return lambda inputs: logits_of(made, inputs).argmax(1)
 
-    found = estimate_memorization(
-        fit, data, y, models=models, share=share, rng=rng, n_jobs=n_jobs
-    )
+    found = estimate_memorization(fit, data, y, models=models, share=share, rng=rng, n_jobs=n_jobs)
     return found.scores
 
 
@@ -115,7 +119,13 @@ NEED_LABELS = NEED_MODEL | {"supervised-prototypes"}
 
 
 def _trained(
-    model: Factory, data: Any, y: Any, rng: np.random.Generator, models: int, training: Any, **rest: Any
+    model: Factory,
+    data: Any,
+    y: Any,
+    rng: np.random.Generator,
+    models: int,
+    training: Any,
+    **rest: Any,
 ) -> list[Any]:
     seeds = _seeds(rng, models)
     return [train(model, data, y, seed=seed, **{**rest, **training}) for seed in seeds]

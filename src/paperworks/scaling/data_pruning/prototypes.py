@@ -6,7 +6,7 @@ centre is large. No labels are needed. The supervised score measures the distanc
 example's own class instead.
 
 The clustering is scikit-learn's. Departures: embeddings are scaled to unit length before the
-clustering too, so that it groups by the distance that the score measures; and the number of clusters
+clustering too, so that it groups by the distance that the score measures; the number of clusters
 defaults to the square root of the number of examples, 1,132 on ImageNet where the paper takes its
 1,000 classes (it finds the choice uncritical around that).
 """

@@ -52,8 +52,8 @@ def prune_dataset(
     scores : (n,) float, optional
         Difficulties computed already, in place of a metric.
     order : {"hard", "easy"}
-        Which end to keep. Hard is better with much data, easy with little; in between, and in doubt,
-        compare both with a random subset of the same size.
+        Which end to keep. Hard is better with much data, easy with little; in between, and in
+        doubt, compare both with a random subset of the same size.
     balance : float
         With labels, each class keeps at least this part of its equal share. Default 0.5 as in the
         paper; 1 prunes all classes alike, 0 balances nothing.
@@ -86,7 +86,8 @@ def prune_dataset(
     >>> import numpy as np
     >>> embeddings = np.random.default_rng(0).standard_normal((200, 8))
     >>> result = prune_dataset(embeddings, keep=0.7, clusters=5)
-    >>> result.kept.size, bool(result.scores[result.kept].min() >= result.scores[result.pruned].max())
+    >>> hardest_left_out = result.scores[result.pruned].max()
+    >>> result.kept.size, bool(result.scores[result.kept].min() >= hardest_left_out)
     (140, True)
     """
     generator = np.random.default_rng(rng)

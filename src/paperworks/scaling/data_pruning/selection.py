@@ -1,7 +1,7 @@
 """From scores to kept examples: the hard or the easy ones, and no class wiped out.
 
-Sorscher et al., arXiv 2206.14486: examples are sorted by a score and a share of them is kept. Where
-labels are known each class keeps at least half of what it would keep if all were pruned alike, since
+Sorscher et al., arXiv 2206.14486: examples are sorted by a score and a share of them is kept.
+Where labels are known each class keeps at least half of what it would keep if all were pruned alike, since
 pruning by difficulty alone makes small classes smaller (the paper's section on ImageNet).
 """
 
@@ -56,8 +56,9 @@ def select(
     y : (n,), optional
         Classes, of any type that sorts. None: nothing to balance.
     balance : float
-        Each class keeps at least this part of its equal share ``keep * (size of the class)``, rounded
-        down; default 0.5 as in the paper. 0 lets scores alone decide, and 1 prunes all classes alike.
+        Each class keeps at least this part of its equal share ``keep * (size of the class)``,
+        rounded down; default 0.5 as in the paper. 0 lets scores alone decide, 1 prunes all classes
+        alike.
     rng : int or numpy.random.Generator
         Decides between equal scores, of which counts such as forgetting events have many.
 

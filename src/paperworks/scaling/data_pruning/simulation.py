@@ -1,7 +1,7 @@
 r"""Perceptrons of finite size, drawn and trained: what the theory is held against.
 
-The student of largest margin is the shortest ``w`` with ``label * x . w >= 1`` for every example. In
-Lawson and Hanson's form (Solving Least Squares Problems, chapter 23) that is one non-negative least
+The student of largest margin is the shortest ``w`` with ``label * x . w >= 1`` for every example.
+In Lawson and Hanson's form (Solving Least Squares Problems, chapter 23) that is one non-negative least
 squares problem, which SciPy solves by an active set, exactly and without a penalty to choose.
 Examples enter it as they are violated, since few of them end up on the margin.
 """
@@ -72,8 +72,8 @@ def simulate_perceptron(
 
     Notes
     -----
-    Cost: the draw, O(alpha_tot n^2), and some least-squares problems of n by a few n numbers, O(n^3)
-    each: 20 ms at n = 200 and 10 kept examples per dimension.
+    Cost: the draw, O(alpha_tot n^2), and some least-squares problems of n by a few n numbers,
+    O(n^3) each: 20 ms at n = 200 and 10 kept examples per dimension.
 
     Examples
     --------
@@ -87,7 +87,9 @@ def simulate_perceptron(
     total = round(alpha_tot * n)
     kept = round(keep * total)
     if kept < 1:
-        raise ValueError(f"alpha_tot * keep * n must leave an example, got {alpha_tot * keep * n:g}")
+        raise ValueError(
+            f"alpha_tot * keep * n must leave an example, got {alpha_tot * keep * n:g}"
+        )
     x = np.random.default_rng(rng).standard_normal((total, n))
     # The first axis is the probe's, which is as good as any.
     teacher = np.zeros(n)
@@ -139,7 +141,7 @@ def max_margin(x: ArrayLike, y: ArrayLike) -> FloatArray:
     if not np.isin(y, (-1, 1)).all():
         raise ValueError(f"labels must be -1 or 1, got {y[~np.isin(y, (-1, 1))][0]:g}")
     signed = x * y[:, None]
-    count, n = signed.shape
+    n = signed.shape[1]
     # Those that an average direction does worst come first.
     working = np.argsort(signed @ signed.mean(0))[: 2 * n]
     for _ in range(_ROUNDS):

@@ -4,8 +4,8 @@ Sorscher, Geirhos, Shekhar, Ganguli and Morcos, "Beyond neural scaling laws: bea
 scaling via data pruning", arXiv 2206.14486, section 2 and its appendix.
 
 A teacher ``T`` labels ``alpha_tot N`` Gaussian inputs in N dimensions. A probe, a student trained
-elsewhere, at an angle ``theta`` to the teacher, ranks them by ``|probe . x|``. A share ``keep`` stays:
-those with the smallest (hard) or the largest values (easy). A new student takes the separating
+elsewhere, at an angle ``theta`` to the teacher, ranks them by ``|probe . x|``. A share ``keep``
+stays: those with the smallest (hard) or the largest values (easy). A new student takes the separating
 direction of largest margin ``kappa`` on what stays. Its test error on fresh inputs is
 ``arccos(R) / pi``, R its overlap with the teacher.
 
@@ -13,8 +13,8 @@ The saddle-point equations in print are stationarity in the overlaps ``(R, rho)`
 
     alpha E (kappa - J . x)_+^2 = |part of J outside the plane of teacher and probe|^2.
 
-Divided by the right side and written in ``v``, the part inside the plane over the length of the part
-outside, the left is convex in v (:mod:`.fields`). Newton's method finds its least value for one
+Divided by the right side and written in ``v``, the part inside the plane over the length of the
+part outside, the left is convex in v (:mod:`.fields`). Newton's method finds its least value for one
 kappa, and a bracketing search the kappa at which ``alpha`` times that is 1: the largest margin that
 can be had. So the solution is the only one, and needs no starting point. The equations in print
 are then evaluated at it, and what is left of them is the result's ``residual``.
@@ -132,12 +132,13 @@ def pruned_perceptron(
     """
     kept = _checked(alpha_tot, keep, theta, order)
     alpha = alpha_tot * keep
-    state = {"v": np.zeros(2), "steps": 0}
+    v, taken = np.zeros(2), 0
 
     def excess(log_kappa: float) -> float:
         """Above 0 where the margin is more than can be had."""
-        v, least, steps = _least_shortfall(kept, math.exp(log_kappa), state["v"], alpha)
-        state["v"], state["steps"] = v, state["steps"] + steps
+        nonlocal v, taken
+        v, least, steps = _least_shortfall(kept, math.exp(log_kappa), v, alpha)
+        taken += steps
         return math.log(max(alpha * least, 1e-300))
 
     low = high = 0.0
@@ -145,11 +146,11 @@ def pruned_perceptron(
         high += 1.0
     while excess(low) > 0:
         low -= 1.0
-        state["v"] = state["v"] * math.e  # about 1 / kappa
-    state["v"] = np.zeros(2)  # one that was left far out by too small a kappa is a bad start
+        v = v * math.e  # about 1 / kappa
+    v = np.zeros(2)  # one that was left far out by too small a kappa is a bad start
     log_kappa = float(brentq(excess, low, high, xtol=1e-13, rtol=1e-13))
     excess(log_kappa)
-    v, kappa = state["v"], math.exp(log_kappa)
+    kappa = math.exp(log_kappa)
     cosine, sine = math.cos(theta), math.sin(theta)
     along, across = v[0] * cosine + v[1] * sine, v[0] * sine - v[1] * cosine
     norm = math.sqrt(1 + float(v @ v))
@@ -166,7 +167,7 @@ def pruned_perceptron(
         theta=float(theta),
         order=order,
         residual=left,
-        iterations=state["steps"],
+        iterations=taken,
         converged=left < _TOLERANCE,
     )
 
@@ -295,7 +296,8 @@ def _checked(alpha_tot: float, keep: float, theta: float, order: str) -> Kept:
         raise ValueError(f"keep must be a share in [{_LEAST_KEEP:g}, 1], got {keep}")
     if not 1e-3 <= alpha_tot * keep <= 1e6:
         raise ValueError(
-            f"alpha_tot * keep must be in [1e-3, 1e6] kept examples per dimension, got {alpha_tot} * {keep}"
+            "alpha_tot * keep must be in [1e-3, 1e6] kept examples per dimension, got "
+            f"{alpha_tot} * {keep}"
         )
     if not 0 <= theta <= math.pi / 2:
         raise ValueError(

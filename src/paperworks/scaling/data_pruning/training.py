@@ -75,9 +75,7 @@ def train(
     import torch
 
     if epochs < 0 or batch_size < 1:
-        raise ValueError(
-            f"epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}"
-        )
+        raise ValueError(f"epochs must be >= 0 and batch_size >= 1, got {epochs} and {batch_size}")
     if dynamics is not None and dynamics.n != len(x):
         raise ValueError(f"dynamics are of {dynamics.n} examples, x holds {len(x)}")
     with seeded(seed, device):
