@@ -138,7 +138,7 @@ def ends_of_images(
 ) -> TrialResult:
     """Test error on the hard, the easy and any images of a pool, ranked by EL2N."""
     bed = Images(data, pool, seed)
-    options: dict[str, Any] = {"model": bed.network, "batch_size": 64, "models": 5, "epochs": 5}
+    options: dict[str, Any] = {"model": bed.network, "batch_size": 64, "models": 3, "epochs": 5}
     hard = prune_dataset(bed.x, bed.y, keep=keep, metric="el2n", rng=seed, **options)
     easy = prune_dataset(None, bed.y, keep=keep, scores=hard.scores, order="easy", rng=seed)
     chosen = {HARD: hard.kept, EASY: easy.kept, RANDOM: bed.prune("random", bed.x, keep)}
@@ -171,7 +171,7 @@ def _ends(alpha_tot: float, n: int, draws: int) -> list[dict[str, Any]]:
 
 def _images(against: str) -> dict[str, Any]:
     quick = {"data": "digits", "pool": 1437, "keep": 0.7, "epochs": 20, "steps": 400}
-    full = {"pool": 4000, "keep": 0.7, "epochs": 10, "steps": 800, "against": against}
+    full = {"pool": 3000, "keep": 0.7, "epochs": 8, "steps": 600, "against": against}
     return {
         "quick": Tier([{**quick, "against": against}], seeds=5, timeout=120),
         "full": Tier(
@@ -197,7 +197,7 @@ CLAIMS = (
         effect=Effect("difference", 0.0),
         trial=against_theory,
         quick=Tier(_theory(_SETTINGS, 150, 12, [2.0, 5.0, 10.0]), seeds=5),
-        full=Tier(_theory(_WIDER, 300, 24, [2.0, 5.0, 10.0, 20.0]), seeds=5, timeout=1800),
+        full=Tier(_theory(_WIDER, 300, 10, [2.0, 5.0, 10.0]), seeds=5, timeout=1800),
         axes=Axes("examples per dimension before pruning", "test error", "log", "log"),
     ),
     Claim(
@@ -213,7 +213,7 @@ CLAIMS = (
         effect=Effect("ratio", 1.0),
         trial=which_end,
         quick=Tier(_ends(20.0, 100, 10), seeds=5),
-        full=Tier(_ends(20.0, 300, 20), seeds=10, timeout=1800),
+        full=Tier(_ends(20.0, 200, 10), seeds=10, timeout=1800),
     ),
     Claim(
         **_COMMON,
@@ -228,13 +228,13 @@ CLAIMS = (
         effect=Effect("ratio", 1.0),
         trial=which_end,
         quick=Tier(_ends(2.0, 100, 20), seeds=5),
-        full=Tier(_ends(2.0, 300, 40), seeds=10, timeout=1800),
+        full=Tier(_ends(2.0, 200, 40), seeds=10, timeout=1800),
     ),
     Claim(
         **_COMMON,
         name="hard-with-many-images",
         statement=(
-            "Of 10,000 images half, the hard half by EL2N, trains a network to a lower test error "
+            "Of 6,000 images half, the hard half by EL2N, trains a network to a lower test error "
             "than the easy half or a random one."
         ),
         metric="test error in per cent",
@@ -244,7 +244,7 @@ CLAIMS = (
         trial=ends_of_images,
         full=Tier(
             [
-                {"data": name, "pool": 10_000, "keep": 0.5, "steps": 1000}
+                {"data": name, "pool": 6000, "keep": 0.5, "steps": 600}
                 for name in ("mnist", "fashion-mnist")
             ],
             seeds=5,

@@ -1,9 +1,9 @@
 """Memorisation and influence, estimated from models trained on random subsets.
 
 Feldman and Zhang, "What Neural Networks Memorize and Why", arXiv 2008.03703, section 2. Each of
-many models is trained on a random subset of the examples. Memorisation of an example is how much more
-often the models that saw it get it right than those that did not; influence on a test example is
-the same difference for that test example.
+many models is trained on a random subset of the examples. Memorisation of an example is how much
+more often the models that saw it get it right than those that did not; influence on a test example
+is the same difference for that test example.
 """
 
 from __future__ import annotations

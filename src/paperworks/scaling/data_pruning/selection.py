@@ -1,8 +1,9 @@
 """From scores to kept examples: the hard or the easy ones, and no class wiped out.
 
 Sorscher et al., arXiv 2206.14486: examples are sorted by a score and a share of them is kept.
-Where labels are known each class keeps at least half of what it would keep if all were pruned alike, since
-pruning by difficulty alone makes small classes smaller (the paper's section on ImageNet).
+Where labels are known each class keeps at least half of what it would keep if all were pruned
+alike, since pruning by difficulty alone makes small classes smaller (the paper's section on
+ImageNet).
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ IntArray = NDArray[np.int64]
 
 def count_kept(keep: float, n: int) -> int:
     """How many of n examples ``keep`` means: a share as a float, or a number as an int."""
-    if isinstance(keep, (bool, np.bool_)) or not np.isscalar(keep):
+    if isinstance(keep, (bool, np.bool_)) or not isinstance(keep, (int, float, np.number)):
         raise ValueError(f"keep must be a share in (0, 1] or a whole number, got {keep!r}")
     if isinstance(keep, (int, np.integer)):
         if not 1 <= keep <= n:
@@ -31,7 +32,7 @@ def count_kept(keep: float, n: int) -> int:
         return int(keep)
     if not 0 < keep <= 1:
         raise ValueError(f"keep must be a share in (0, 1] or a whole number, got {keep}")
-    return max(1, round(keep * n))
+    return max(1, round(float(keep) * n))
 
 
 def select(

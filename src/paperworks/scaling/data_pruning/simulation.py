@@ -1,8 +1,8 @@
 r"""Perceptrons of finite size, drawn and trained: what the theory is held against.
 
 The student of largest margin is the shortest ``w`` with ``label * x . w >= 1`` for every example.
-In Lawson and Hanson's form (Solving Least Squares Problems, chapter 23) that is one non-negative least
-squares problem, which SciPy solves by an active set, exactly and without a penalty to choose.
+In Lawson and Hanson's form (Solving Least Squares Problems, chapter 23) that is one non-negative
+least squares problem, which SciPy solves by an active set, exactly and without a penalty to choose.
 Examples enter it as they are violated, since few of them end up on the margin.
 """
 

@@ -5,8 +5,8 @@ scaling via data pruning", arXiv 2206.14486, section 2 and its appendix.
 
 A teacher ``T`` labels ``alpha_tot N`` Gaussian inputs in N dimensions. A probe, a student trained
 elsewhere, at an angle ``theta`` to the teacher, ranks them by ``|probe . x|``. A share ``keep``
-stays: those with the smallest (hard) or the largest values (easy). A new student takes the separating
-direction of largest margin ``kappa`` on what stays. Its test error on fresh inputs is
+stays: those with the smallest (hard) or the largest values (easy). A new student takes the
+separating direction of largest margin ``kappa`` on what stays. Its test error on fresh inputs is
 ``arccos(R) / pi``, R its overlap with the teacher.
 
 The saddle-point equations in print are stationarity in the overlaps ``(R, rho)`` of
@@ -14,10 +14,10 @@ The saddle-point equations in print are stationarity in the overlaps ``(R, rho)`
     alpha E (kappa - J . x)_+^2 = |part of J outside the plane of teacher and probe|^2.
 
 Divided by the right side and written in ``v``, the part inside the plane over the length of the
-part outside, the left is convex in v (:mod:`.fields`). Newton's method finds its least value for one
-kappa, and a bracketing search the kappa at which ``alpha`` times that is 1: the largest margin that
-can be had. So the solution is the only one, and needs no starting point. The equations in print
-are then evaluated at it, and what is left of them is the result's ``residual``.
+part outside, the left is convex in v (:mod:`.fields`). Newton's method finds its least value for
+one kappa, and a bracketing search the kappa at which ``alpha`` times that is 1: the largest margin
+that can be had. So the solution is the only one, and needs no starting point. The equations in
+print are then evaluated at it, and what is left of them is the result's ``residual``.
 
 Departure: keeping the easy ones is solved by the same equations; the appendix gives keeping hard.
 """
@@ -154,8 +154,8 @@ def pruned_perceptron(
     cosine, sine = math.cos(theta), math.sin(theta)
     along, across = v[0] * cosine + v[1] * sine, v[0] * sine - v[1] * cosine
     norm = math.sqrt(1 + float(v @ v))
-    R, rho = along / norm, float(v[0]) / norm
-    left = residual(kept, alpha, v, kappa)
+    R, rho = float(along) / norm, float(v[0]) / norm
+    left = float(residual(kept, alpha, v, kappa))
     return PrunedPerceptron(
         # arccos loses digits near R = 1.
         test_error=math.atan2(math.hypot(1.0, across), along) / math.pi,
