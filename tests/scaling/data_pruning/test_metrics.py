@@ -41,7 +41,9 @@ def test_margins_by_a_loop() -> None:
     rng = np.random.default_rng(1)
     logits, y = rng.standard_normal((40, 5)), rng.integers(0, 5, 40)
     before = logits.copy()
-    with_labels = [max(row[j] for j in range(5) if j != c) - row[c] for row, c in zip(logits, y)]
+    with_labels = [
+        max(row[j] for j in range(5) if j != c) - row[c] for row, c in zip(logits, y, strict=True)
+    ]
     np.testing.assert_allclose(margin(logits, y), with_labels)
     p = np.sort(torch.softmax(torch.tensor(logits), -1).numpy(), axis=1)
     np.testing.assert_allclose(margin(logits), p[:, -2] - p[:, -1])
@@ -87,7 +89,7 @@ def test_forgetting_from_a_history() -> None:
     assert dynamics.forgetting().tolist() == by_history(right, epochs)
     assert dynamics.forgetting()[:3].tolist() == [epochs] * 3
     np.testing.assert_allclose(dynamics.el2n(), errors)
-    np.testing.assert_allclose(dynamics.margin(), margins)
+    np.testing.assert_allclose(dynamics.margin(), margins, atol=1e-12)
 
 
 def test_dynamics_refuse() -> None:
@@ -199,7 +201,7 @@ def test_memorization_of_one_nearest_neighbour_is_known() -> None:
         assert found.scores[i] == pytest.approx(1 - np.mean(hits))
     np.testing.assert_allclose(np.diag(found.influence), found.scores)
     assert (found.error > 0).all()
-    exact = estimate_memorization(KNeighborsClassifier(1), x, y, models=600, rng=6)
+    exact = estimate_memorization(KNeighborsClassifier(1), x, y, models=300, rng=6)
     assert (abs(found.scores - exact.scores) < 5 * found.error).all()
 
 
@@ -241,20 +243,21 @@ def test_prototypes_are_scikit_learns(dtype: type) -> None:
     np.testing.assert_allclose(scaled.scores, found.scores, atol=1e-5)
 
 
-def test_minibatches_come_near_lloyd() -> None:
+def test_minibatches_come_near_lloyd(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paperworks.scaling.data_pruning.clusters._BATCH", 512)
     rng = np.random.default_rng(7)
     centers = rng.standard_normal((20, 32))
     x = centers[rng.integers(0, 20, 4000)] * 2 + rng.standard_normal((4000, 32))
     lloyd = prototypes(x, 20, method="lloyd", rng=0)
     mini = prototypes(x, 20, method="minibatch", rng=0)
-    assert mini.scores.mean() < 1.1 * lloyd.scores.mean()
+    by_points = cosine_distances(x, x[:20]).min(1)  # points for centres
+    assert mini.scores.mean() < 1.5 * lloyd.scores.mean() < 0.75 * by_points.mean()
+    assert not np.array_equal(mini.scores, lloyd.scores)
+    np.testing.assert_array_equal(prototypes(x, 20, rng=0).scores, lloyd.scores)
 
 
 def test_supervised_prototypes_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    from paperworks.scaling.data_pruning import prototypes as module
-
-    monkeypatch.setattr("paperworks.scaling.data_pruning.prototypes._CHUNK", 64)
-    assert callable(module)
+    monkeypatch.setattr("paperworks.scaling.data_pruning.clusters._CHUNK", 64)
     rng = np.random.default_rng(8)
     x, y = rng.standard_normal((50, 4)), rng.choice(["u", "v", "w"], 50)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
@@ -289,7 +292,8 @@ def test_training_learns_repeats_and_leaves_the_global_seed() -> None:
     y = (x[:, 0] > 0).astype(int)
     state = torch.get_rng_state()
     make = lambda: torch.nn.Linear(2, 2)  # noqa: E731
-    models = [train(make, x, y, epochs=30, batch_size=20, seed=1) for _ in range(2)]
+    fast = lambda p: torch.optim.Adam(p, lr=0.05)  # noqa: E731
+    models = [train(make, x, y, epochs=30, batch_size=20, seed=1, optimizer=fast) for _ in range(2)]
     assert torch.equal(state, torch.get_rng_state())
     assert torch.equal(models[0].weight, models[1].weight)
     assert not models[0].training

@@ -102,7 +102,7 @@ def test_nan_is_refused_by_its_place() -> None:
 def blobs(n: int = 120, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)
     y = np.arange(n) % 3
-    return (np.eye(3)[y] * 3 + rng.standard_normal((n, 3))).astype(np.float32), y
+    return (np.eye(3)[y] * 7 + rng.standard_normal((n, 3))).astype(np.float32), y
 
 
 def network():
@@ -111,14 +111,22 @@ def network():
     return torch.nn.Linear(3, 3)
 
 
+def fast(parameters):
+    import torch
+
+    return torch.optim.Adam(parameters, lr=0.05)
+
+
 def options(metric: str) -> dict:
     if metric in ("prototypes", "supervised-prototypes", "random"):
         return {}
     if metric == "memorization":
-        from sklearn.linear_model import LogisticRegression
+        from sklearn.neighbors import KNeighborsClassifier
 
-        return {"model": LogisticRegression(), "models": 12}
-    return {"model": network, "models": 2}
+        return {"model": KNeighborsClassifier(1), "models": 40}
+    if metric == "grand":
+        return {"model": network, "models": 2, "epochs": 10, "optimizer": fast}
+    return {"model": network, "models": 2, "optimizer": fast}
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -147,7 +155,7 @@ def test_every_metric_scores_and_repeats(metric: str) -> None:
 def test_memorization_of_a_network_from_its_factory() -> None:
     x, y = blobs(60)
     result = prune_dataset(
-        x, y, keep=0.5, metric="memorization", model=network, models=8, epochs=3, batch_size=16
+        x, y, keep=0.5, metric="memorization", model=network, models=30, epochs=2, batch_size=16
     )
     assert (abs(result.scores) <= 1).all()
     with pytest.raises(ValueError, match="'epochs' is an option of torch models"):
@@ -155,7 +163,7 @@ def test_memorization_of_a_network_from_its_factory() -> None:
 
 
 def test_scores_and_callables() -> None:
-    x, y = blobs()
+    x, _ = blobs()
     by_norm = prune_dataset(x, keep=10, metric=lambda data, labels: (data**2).sum(1))
     np.testing.assert_array_equal(by_norm.kept, np.sort(np.argsort((x**2).sum(1))[-10:]))
     from_scores = prune_dataset(keep=10, scores=(x**2).sum(1), order="easy")
@@ -165,7 +173,7 @@ def test_scores_and_callables() -> None:
 
 def test_what_prune_dataset_refuses() -> None:
     x, y = blobs()
-    for given, words in (
+    for wrong, words in (
         ({}, "give data to score, or scores"),
         ({"data": x, "metric": "el3n"}, "metric must be one of prototypes, .*, got 'el3n'"),
         ({"data": x, "metric": "el2n"}, "'el2n' needs labels y; 'prototypes' needs none"),
@@ -178,6 +186,6 @@ def test_what_prune_dataset_refuses() -> None:
         ({"data": x, "y": y[:5]}, "one label for each of 120"),
     ):
         with pytest.raises(ValueError, match=words):
-            prune_dataset(keep=0.5, **given)
+            prune_dataset(keep=0.5, **wrong)
     with pytest.raises(TypeError, match="clusterz"):
         prune_dataset(x, keep=0.5, clusterz=3)

@@ -62,7 +62,7 @@ def test_the_published_constant_of_maximal_stability() -> None:
 
 
 def test_little_data_is_the_hebbian_limit() -> None:
-    """For alpha to 0 all examples are support vectors: R = sqrt(2 alpha / pi), kappa^2 = 1 / alpha."""
+    """For alpha to 0 all lie on the margin: R = sqrt(2 alpha / pi), kappa^2 = 1 / alpha."""
     found = pruned_perceptron(1e-3)
     assert found.overlap == pytest.approx(math.sqrt(2e-3 / math.pi), rel=2e-3)
     assert found.margin == pytest.approx(1e3**0.5, rel=2e-3)
@@ -118,7 +118,7 @@ def test_the_residual_sees_what_is_no_solution(theta: float) -> None:
     )
     v = np.array([found.probe_overlap, across]) / outside
     assert residual(kept, 2.0, v, found.margin) < 1e-8
-    for wrong in (v * [1.01, 1.0], v + [0.0, 0.01] if theta else v * 0.99):
+    for wrong in (v * [1.01, 1.0], v + np.array([0.0, 0.01]) if theta else v * 0.99):
         assert residual(kept, 2.0, np.asarray(wrong), found.margin) > 3e-4
     assert residual(kept, 2.0, v, found.margin * 1.01) > 1e-3
     assert residual(kept, 2.02, v, found.margin) > 1e-3

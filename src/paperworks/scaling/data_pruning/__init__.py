@@ -1,26 +1,26 @@
 """Data pruning: difficulty scores, what to keep, and the theory of when to keep the hard."""
 
-from paperworks.scaling.data_pruning.dynamics import TrainingDynamics
-from paperworks.scaling.data_pruning.gradients import grand
-from paperworks.scaling.data_pruning.memorization import (
-    Memorization,
-    estimate_memorization,
-    influence,
-    memorization,
-    random_subsets,
-)
-from paperworks.scaling.data_pruning.outputs import el2n, margin
-from paperworks.scaling.data_pruning.prototypes import (
+from paperworks.scaling.data_pruning.clusters import (
     Prototypes,
     prototypes,
     supervised_prototypes,
 )
+from paperworks.scaling.data_pruning.dynamics import TrainingDynamics
+from paperworks.scaling.data_pruning.gradients import grand
+from paperworks.scaling.data_pruning.outputs import el2n, margin
 from paperworks.scaling.data_pruning.prune import prune_dataset
 from paperworks.scaling.data_pruning.selection import PrunedDataset, select
 from paperworks.scaling.data_pruning.simulation import (
     SimulatedPerceptron,
     max_margin,
     simulate_perceptron,
+)
+from paperworks.scaling.data_pruning.subsets import (
+    Memorization,
+    estimate_memorization,
+    influence,
+    memorization,
+    random_subsets,
 )
 from paperworks.scaling.data_pruning.theory import (
     PrunedPerceptron,

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperworks.scaling.data_pruning.clusters import prototypes, supervised_prototypes
 from paperworks.scaling.data_pruning.dynamics import TrainingDynamics
 from paperworks.scaling.data_pruning.gradients import grand
-from paperworks.scaling.data_pruning.memorization import estimate_memorization
 from paperworks.scaling.data_pruning.outputs import el2n
-from paperworks.scaling.data_pruning.prototypes import prototypes, supervised_prototypes
+from paperworks.scaling.data_pruning.subsets import estimate_memorization
 from paperworks.scaling.data_pruning.training import Factory, logits_of, train
 
 FloatArray = NDArray[np.float64]
