@@ -78,8 +78,8 @@ def random_subsets(
     if not 0 < share < 1:
         raise ValueError(f"share must be in (0, 1), got {share}: a model must see some, not all")
     size = min(max(round(share * n), 1), n - 1)
-    ranks = np.random.default_rng(rng).permuted(np.tile(np.arange(n), (models, 1)), axis=1)
-    return np.asarray(ranks < size)
+    generator = np.random.default_rng(rng)
+    return np.stack([generator.permutation(n) < size for _ in range(models)])
 
 
 def memorization(subsets: ArrayLike, correct: ArrayLike) -> FloatArray:

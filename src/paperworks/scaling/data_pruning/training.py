@@ -118,12 +118,13 @@ def tensors(model: torch.nn.Module, x: Any, y: Any, device: Any) -> tuple[Any, A
         inputs = inputs.to(first.dtype)
     if y is None:
         return inputs.to(device), None
-    labels = torch.as_tensor(y)
-    if labels.shape != inputs.shape[:1] or labels.is_floating_point():
+    plain = y.detach().cpu().numpy() if hasattr(y, "detach") else np.asarray(y)
+    if plain.shape != tuple(inputs.shape[:1]) or plain.dtype.kind not in "iu" or plain.min() < 0:
         raise ValueError(
-            f"y must hold {len(inputs)} whole numbers, one class each, got {labels.dtype} of shape "
-            f"{tuple(labels.shape)}"
+            f"y must hold {len(inputs)} whole numbers from 0, one class each, got {plain.dtype} of "
+            f"shape {plain.shape}; np.unique(y, return_inverse=True)[1] numbers any labels"
         )
+    labels = torch.as_tensor(plain)
     return inputs.to(device), labels.long().to(device)
 
 
