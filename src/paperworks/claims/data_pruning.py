@@ -1,9 +1,9 @@
 """Claims of "Beyond neural scaling laws", arXiv 2206.14486.
 
-Of the theory: that it describes perceptrons of finite size (figure 1 of the paper); that Of the theory: that it describes perceptrons of finite size; that with a good probe the error falls
-faster than a power law; that hard examples are to be kept with much data, easy ones with little. with much data and easy ones with little. Of real data: the same; that the
-self-supervised prototypes come close to scores that need labels and beat a random choice while a
-moderate part is pruned.
+Of the theory: that it describes perceptrons of finite size; that with a good probe the error falls
+faster than a power law; that hard examples are to be kept with much data, easy ones with little. Of
+real data: the last one again; and that the self-supervised prototypes come close to scores that
+need labels, and beat a random choice, while a moderate part is pruned.
 
 Random pruning of a pool is the same as drawing a smaller one. The student is the perceptron of
 largest margin, found exactly. On images the pool is small, and the encoder that makes the
