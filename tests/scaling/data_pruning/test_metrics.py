@@ -299,6 +299,10 @@ def test_training_learns_repeats_and_leaves_the_global_seed() -> None:
     assert not models[0].training
     assert (logits_of(models[0], x, batch_size=64).argmax(1) == y).mean() > 0.95
     start = train(make, x, y, epochs=0, seed=1)
+    assert not torch.equal(start.weight, train(make, x, y, epochs=0, seed=2).weight)
+    torch.manual_seed(7)  # of the seed alone, whatever the global state
+    assert torch.equal(start.weight, train(make, x, y, epochs=0, seed=1).weight)
+    torch.set_rng_state(state)
     assert not torch.equal(start.weight, models[0].weight)
     by_sgd = train(make, x, y, epochs=1, seed=1, optimizer=lambda p: torch.optim.SGD(p, lr=0.0))
     assert torch.equal(by_sgd.weight, start.weight)
