@@ -1,6 +1,6 @@
 """Scores and clusterings of up to a million embeddings of 384 dimensions, and the theory.
 
-Peers. k-means: scikit-learn's KMeans with its own settings, and faiss (``pip install faiss-cpu``;
+Peers. k-means: scikit-learn's KMeans with its own settings and its MiniBatchKMeans, and faiss (``pip install faiss-cpu``;
 the contest runs without it where it is missing), whose k-means learns from 256 points per centre by
 default. All see the same unit vectors, drawn around 2,000 centres, and are judged by the mean
 cosine distance of all points to their nearest centre, which is the score. Its time is counted for
@@ -48,6 +48,13 @@ def scikit_learn(x: np.ndarray, k: int) -> np.ndarray:
     return 1 - _nearest(x, unit_centers(found.cluster_centers_))[1]
 
 
+def minibatches(x: np.ndarray, k: int) -> np.ndarray:
+    from sklearn.cluster import MiniBatchKMeans
+
+    found = MiniBatchKMeans(k, n_init=1, random_state=0).fit(x)
+    return 1 - _nearest(x, unit_centers(found.cluster_centers_))[1]
+
+
 def faiss(x: np.ndarray, k: int) -> np.ndarray:
     library = pytest.importorskip("faiss")
     found = library.Kmeans(x.shape[1], k, niter=25, seed=0, spherical=True)
@@ -55,15 +62,22 @@ def faiss(x: np.ndarray, k: int) -> np.ndarray:
     return 1 - found.index.search(x, 1)[0][:, 0]
 
 
-@pytest.mark.parametrize("contender", ["paperworks", "scikit-learn KMeans", "faiss Kmeans"])
+CLUSTERINGS = {
+    "paperworks": ours,
+    "scikit-learn KMeans": scikit_learn,
+    "scikit-learn MiniBatchKMeans": minibatches,
+    "faiss Kmeans": faiss,
+}
+
+
+@pytest.mark.parametrize("contender", CLUSTERINGS)
 @pytest.mark.parametrize("n", SIZES)
 def test_kmeans(race: Callable[..., Any], n: int, contender: str) -> None:
     if contender == "scikit-learn KMeans" and n > 100_000:
         pytest.skip("Lloyd's algorithm on all of a million points takes an hour")
-    func = {"paperworks": ours, "scikit-learn KMeans": scikit_learn, "faiss Kmeans": faiss}
     x = embeddings(n)
     scores = race(
-        lambda: func[contender](x, SIZES[n]),
+        lambda: CLUSTERINGS[contender](x, SIZES[n]),
         group=f"k-means and scores, {n:,} x {DIMENSIONS}, {SIZES[n]} clusters",
         contender=contender,
         ours=contender == "paperworks",

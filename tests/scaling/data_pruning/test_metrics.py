@@ -233,7 +233,7 @@ def test_prototypes_are_scikit_learns(dtype: type) -> None:
     found = prototypes(x, 6, rng=0)
     unit = x / np.linalg.norm(x, axis=1, keepdims=True)
     seed = int(np.random.default_rng(0).integers(2**31))
-    means = KMeans(6, n_init=1, random_state=seed, max_iter=100).fit(unit.astype(dtype))
+    means = KMeans(6, n_init=1, random_state=seed, max_iter=25).fit(unit.astype(dtype))
     distances = cosine_distances(x.astype(np.float64), means.cluster_centers_)
     np.testing.assert_allclose(found.scores, distances.min(1), atol=1e-6)
     np.testing.assert_array_equal(found.assigned, distances.argmin(1))
@@ -243,17 +243,19 @@ def test_prototypes_are_scikit_learns(dtype: type) -> None:
     np.testing.assert_allclose(scaled.scores, found.scores, atol=1e-5)
 
 
-def test_minibatches_come_near_lloyd(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("paperworks.scaling.data_pruning.clusters._BATCH", 512)
+def test_a_sample_comes_near_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("paperworks.scaling.data_pruning.clusters._PER_CENTER", 50)
     rng = np.random.default_rng(7)
     centers = rng.standard_normal((20, 32))
     x = centers[rng.integers(0, 20, 4000)] * 2 + rng.standard_normal((4000, 32))
-    lloyd = prototypes(x, 20, method="lloyd", rng=0)
-    mini = prototypes(x, 20, method="minibatch", rng=0)
+    every = prototypes(x, 20, method="all", rng=0)
+    some = prototypes(x, 20, method="sample", rng=0)
     by_points = cosine_distances(x, x[:20]).min(1)  # points for centres
-    assert mini.scores.mean() < 1.5 * lloyd.scores.mean() < 0.75 * by_points.mean()
-    assert not np.array_equal(mini.scores, lloyd.scores)
-    np.testing.assert_array_equal(prototypes(x, 20, rng=0).scores, lloyd.scores)
+    assert some.scores.mean() < 1.5 * every.scores.mean() < 0.75 * by_points.mean()
+    np.testing.assert_array_equal(prototypes(x, 20, rng=0).scores, every.scores)
+    monkeypatch.setattr("paperworks.scaling.data_pruning.clusters._ALL", 1000)
+    np.testing.assert_array_equal(prototypes(x, 20, rng=0).scores, some.scores)
+    assert not np.array_equal(some.scores, every.scores)
 
 
 def test_supervised_prototypes_by_a_loop(monkeypatch: pytest.MonkeyPatch) -> None:

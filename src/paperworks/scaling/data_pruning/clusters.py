@@ -18,14 +18,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.sparse import csr_matrix
 
 from paperworks.scaling.data_pruning.outputs import plain
 from paperworks.scaling.data_pruning.selection import check_labels
 
 FloatArray = NDArray[np.float64]
 
-_EXACT = 50_000  # examples up to which "auto" runs Lloyd's algorithm on all of them
-_BATCH = 8192
+_ALL = 50_000  # examples up to which "auto" clusters all of them
+_PER_CENTER = 256  # size of the sample, as in faiss
 _CHUNK = 1 << 24  # numbers held at once when distances are computed
 
 
@@ -53,7 +54,7 @@ def prototypes(
     clusters: int | None = None,
     *,
     method: str = "auto",
-    iterations: int = 100,
+    iterations: int = 25,
     rng: int | np.random.Generator = 0,
 ) -> Prototypes:
     """Self-supervised prototypes: k-means, and the cosine distance to the nearest centre.
@@ -65,13 +66,15 @@ def prototypes(
     clusters : int, optional
         Number of prototypes, default ``round(sqrt(n))``. Within a factor of several of the number
         of classes it matters little.
-    method : {"auto", "lloyd", "minibatch"}
-        scikit-learn's ``KMeans``, or ``MiniBatchKMeans`` with batches of 8,192. "auto" takes the
-        first up to 50,000 examples.
+    method : {"auto", "all", "sample"}
+        Which examples the centres are learnt from: all, or a random sample of 256 for each centre,
+        as in faiss. "auto" takes the sample above 50,000 examples. All are scored in either case.
+        Centres start by k-means++ with "all", and at random examples with "sample", where
+        k-means++ would cost several times the rest.
     iterations : int
-        Most passes over the data, default 100; both stop earlier where they have settled.
+        Most passes of Lloyd's algorithm, default 25 as in faiss; it stops earlier once settled.
     rng : int or numpy.random.Generator
-        Source of the first centres and of the batches.
+        Source of the first centres and of the sample.
 
     Returns
     -------
@@ -84,8 +87,9 @@ def prototypes(
 
     Notes
     -----
-    O(n k d) for each pass of Lloyd's algorithm and for the assignment at the end; one copy of the
-    embeddings in memory.
+    ``O(n k d)`` for each pass over all examples, or ``O(256 k^2 d)`` over a sample, and ``O(n k d)``
+    for the assignment at the end. One copy of the embeddings in memory, and one of the sample.
+    scikit-learn's ``MiniBatchKMeans`` was tried in place of the sample: slower, and farther off.
 
     Examples
     --------
@@ -98,23 +102,26 @@ def prototypes(
     k = max(1, round(n**0.5)) if clusters is None else clusters
     if not 1 <= k <= n:
         raise ValueError(f"clusters must be between 1 and {n}, the number of examples, got {k}")
-    if method not in ("auto", "lloyd", "minibatch"):
-        raise ValueError(f"method must be 'auto', 'lloyd' or 'minibatch', got {method!r}")
+    if method not in ("auto", "all", "sample"):
+        raise ValueError(f"method must be 'auto', 'all' or 'sample', got {method!r}")
     if iterations < 1:
         raise ValueError(f"iterations must be >= 1, got {iterations}")
-    from sklearn.cluster import KMeans, MiniBatchKMeans
+    from sklearn.cluster import KMeans
 
-    seed = int(np.random.default_rng(rng).integers(2**31))
-    common: dict[str, Any] = {
-        "n_clusters": k,
-        "n_init": 1,
-        "max_iter": iterations,
-        "random_state": seed,
-    }
-    if method == "lloyd" or (method == "auto" and n <= _EXACT):
-        found = KMeans(**common).fit(unit)
-    else:
-        found = MiniBatchKMeans(batch_size=min(_BATCH, n), **common).fit(unit)
+    generator = np.random.default_rng(rng)
+    seed = int(generator.integers(2**31))
+    sampled = method == "sample" or (method == "auto" and n > _ALL)
+    learner = KMeans(
+        k,
+        init="random" if sampled else "k-means++",
+        n_init=1,
+        max_iter=iterations,
+        random_state=seed,
+    )
+    size = min(n, _PER_CENTER * k)
+    found = learner.fit(
+        unit[np.sort(generator.choice(n, size, replace=False))] if sampled else unit
+    )
     centers = unit_centers(found.cluster_centers_.astype(unit.dtype))
     assigned, cosine = _nearest(unit, centers)
     return Prototypes(1.0 - cosine, assigned, centers)
@@ -149,8 +156,11 @@ def supervised_prototypes(embeddings: ArrayLike, y: ArrayLike) -> Prototypes:
     sums = np.zeros((len(labels), unit.shape[1]), dtype=np.float64)
     for start in range(0, len(unit), _rows(unit)):
         part = slice(start, start + _rows(unit))
-        member = np.zeros((len(labels), len(assigned[part])), dtype=unit.dtype)
-        member[assigned[part], np.arange(member.shape[1])] = 1
+        own = assigned[part]
+        member = csr_matrix(
+            (np.ones(own.size, dtype=unit.dtype), (own, np.arange(own.size))),
+            shape=(len(labels), own.size),
+        )
         sums += member @ unit[part]
     centers = unit_centers((sums / np.bincount(assigned)[:, None]).astype(unit.dtype))
     cosine = np.empty(len(unit))

@@ -85,8 +85,10 @@ def select(
         raise ValueError(f"order must be 'hard' or 'easy', got {order!r}")
     if not 0 <= balance <= 1:
         raise ValueError(f"balance must be in [0, 1], got {balance}")
-    ties = np.random.default_rng(rng).permutation(n)
-    ranked = np.lexsort((ties, -values if order == "hard" else values))
+    # A stable sort of a shuffled list: equal scores stay as they were shuffled.
+    shuffled = np.random.default_rng(rng).permutation(n)
+    keys = -values if order == "hard" else values
+    ranked = shuffled[np.argsort(keys[shuffled], kind="stable")]
     if y is None or balance == 0:
         return np.sort(ranked[:count]).astype(np.int64)
     _, codes, sizes = np.unique(check_labels(y, n), return_inverse=True, return_counts=True)
