@@ -87,8 +87,8 @@ def prototypes(
 
     Notes
     -----
-    ``O(n k d)`` for each pass over all examples, or ``O(256 k^2 d)`` over a sample, and ``O(n k d)``
-    for the assignment at the end. One copy of the embeddings in memory, and one of the sample.
+    O(n k d) for each pass over all examples, or O(256 k^2 d) over a sample, and O(n k d) for the
+    assignment at the end. One copy of the embeddings in memory, and one of the sample.
     scikit-learn's ``MiniBatchKMeans`` was tried in place of the sample: slower, and farther off.
 
     Examples

@@ -68,9 +68,9 @@ def grand(
 
     Notes
     -----
-    A forward and a backward pass for each example and model, O(n M) of them. On a CPU, and with
-    large dense layers, that is no faster than a loop over examples; on a GPU it is. Modules that change
-    their own buffers while they run, or branch on data, cannot be vectorised by torch.func.
+    A forward and a backward pass for each example and model, O(n M) of them. On a CPU with large
+    dense layers that is no faster than a loop over examples. Modules that change their own buffers
+    while they run, or branch on data, cannot be vectorised by torch.func.
 
     Examples
     --------
