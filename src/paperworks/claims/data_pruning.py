@@ -82,11 +82,12 @@ def beyond_a_power_law(
     For each number of kept examples theory chooses the share, so that the pool grows as it takes.
     The power law goes through the simulated errors at 1 and 1.5.
     """
-    alphas, chosen, plain = [1.0, 1.5, 3.0], [], []
+    alphas = [1.0, 1.5, 3.0]
+    chosen: list[float] = []
+    plain: list[float] = []
     for alpha in alphas:
-        share = min(
-            shares, key=lambda f, a=alpha: pruned_perceptron(a / f, f, theta=theta).test_error
-        )
+        predicted = [pruned_perceptron(alpha / f, f, theta=theta).test_error for f in shares]
+        share = shares[int(np.argmin(predicted))]
         for errors, keep in ((chosen, share), (plain, 1.0)):
             rng = np.random.default_rng([seed, len(errors), keep == 1])
             runs = [
