@@ -3,8 +3,9 @@
 Peers. k-means: scikit-learn's KMeans and MiniBatchKMeans with their own settings, and faiss
 (``pip install faiss-cpu``; the contest runs without it where it is missing), whose k-means learns
 from 256 points per centre by default. All see the same unit vectors, drawn around 2,000 centres,
-and are judged by the mean cosine distance of all points to their nearest centre, which is the score. Its time is counted for
-all of them, since it is what pruning needs. GraNd: one backward pass for each example.
+and are judged by the mean cosine distance of all points to their nearest centre, which is the
+score. Its time is counted for all of them, since it is what pruning needs. GraNd: one backward pass
+for each example.
 """
 
 from __future__ import annotations
