@@ -15,6 +15,9 @@ from paperworks.scaling.concept_frequency.trend import (
     bin_means,
     fit_log_linear,
 )
+from paperworks.scaling.data_pruning.prune import prune_dataset
+from paperworks.scaling.data_pruning.selection import PrunedDataset
+from paperworks.scaling.data_pruning.theory import PrunedPerceptron, pruned_perceptron
 from paperworks.scaling.fitting import (
     LAWS,
     Comparison,
@@ -190,4 +193,9 @@ __all__ = [
     "DimensionEstimate",
     "class_distance",
     "ClassDistance",
+    # data pruning
+    "prune_dataset",
+    "PrunedDataset",
+    "pruned_perceptron",
+    "PrunedPerceptron",
 ]
