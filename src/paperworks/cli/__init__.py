@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 import paperworks
-from paperworks.cli import catalog, check, compress, data, diffusion, passk, report
+from paperworks.cli import catalog, check, compress, data, diffusion, passk, report, scaling
 
 app = typer.Typer(
     name="paperworks",
@@ -29,6 +29,7 @@ app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
+app.add_typer(scaling.app, name="scaling", rich_help_panel=TOOLS)
 
 
 def _version(wanted: bool) -> None:

@@ -11,7 +11,7 @@ from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
 if TYPE_CHECKING:
     from paperworks.scaling import Coverage, CoverageLaw
-    from paperworks.scaling.repeated_sampling.records import BadLine
+    from paperworks.scaling.lines import BadLine
 
 _TARGETS = (0.5, 0.9, 0.95, 0.99)
 _SHOWN = 10

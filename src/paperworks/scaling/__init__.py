@@ -1,5 +1,21 @@
 """How results grow with data, parameters, compute and samples."""
 
+from paperworks.scaling.fitting import (
+    LAWS,
+    Comparison,
+    Estimate,
+    HeldOut,
+    Law,
+    LawFit,
+    LawPrediction,
+    Parameter,
+    Runs,
+    compare_laws,
+    fit_law,
+    hold_out_largest,
+    read_runs,
+)
+from paperworks.scaling.lines import BadLineError
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
 from paperworks.scaling.repeated_sampling.code import CodeVerifier
@@ -13,7 +29,7 @@ from paperworks.scaling.repeated_sampling.coverage import Coverage, coverage, pa
 from paperworks.scaling.repeated_sampling.law import CoverageLaw, log_spaced
 from paperworks.scaling.repeated_sampling.openai_server import BackendError, OpenAIBackend
 from paperworks.scaling.repeated_sampling.problem import Completion, Judgement, Problem
-from paperworks.scaling.repeated_sampling.records import BadLineError, Counts, read_counts
+from paperworks.scaling.repeated_sampling.records import Counts, read_counts
 from paperworks.scaling.repeated_sampling.sampler import RepeatedSampler, SamplingRun
 from paperworks.scaling.repeated_sampling.sandbox import Limits, available_fence, run_sandboxed
 from paperworks.scaling.repeated_sampling.selection import (
@@ -24,13 +40,27 @@ from paperworks.scaling.repeated_sampling.selection import (
 )
 
 __all__ = [
+    # fit a law to runs
+    "fit_law",
+    "LawFit",
+    "LawPrediction",
+    "Estimate",
+    "hold_out_largest",
+    "HeldOut",
+    "compare_laws",
+    "Comparison",
+    "LAWS",
+    "Law",
+    "Parameter",
+    "read_runs",
+    "Runs",
+    "BadLineError",
     # repeated sampling: measure
     "coverage",
     "Coverage",
     "pass_at_k",
     "read_counts",
     "Counts",
-    "BadLineError",
     # predict
     "CoverageLaw",
     "log_spaced",

@@ -14,32 +14,15 @@ the same problem on a second line is a duplicate.
 
 from __future__ import annotations
 
-import gzip
 import json
-from collections.abc import Iterator
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from paperworks.scaling.lines import BadLine, BadLineError, numbered_lines
 from paperworks.scaling.repeated_sampling.coverage import IntArray
-
-
-@dataclass(frozen=True)
-class BadLine:
-    """A line that was left out, by its number from 1, and why."""
-
-    line: int
-    why: str
-
-    def __str__(self) -> str:
-        return f"line {self.line}: {self.why}"
-
-
-class BadLineError(ValueError):
-    """A bad line in a file that was to be read strictly."""
 
 
 @dataclass(frozen=True)
@@ -102,7 +85,7 @@ def read_counts(path: str | PathLike[str], *, strict: bool = False) -> Counts:
     table: dict[str, _Tally] = {}
     bad: list[BadLine] = []
     used = {"sample": 0, "count": 0}
-    for number, raw in _lines(Path(path)):
+    for number, raw in numbered_lines(Path(path)):
         try:
             used[_take(raw, number, table)] += 1
         except _LineError as error:
@@ -133,15 +116,6 @@ class _Tally:
     line: int
     per_sample: bool
     samples: set[str]
-
-
-def _lines(path: Path) -> Iterator[tuple[int, bytes]]:
-    opener: Any = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rb") as file:
-        for number, raw in enumerate(file, start=1):
-            stripped = raw.removeprefix(b"\xef\xbb\xbf").strip() if number == 1 else raw.strip()
-            if stripped:
-                yield number, stripped
 
 
 def _take(raw: bytes, number: int, table: dict[str, _Tally]) -> str:

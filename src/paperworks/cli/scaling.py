@@ -1,0 +1,394 @@
+"""``paperworks scaling``: laws fitted to a person's own runs."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from paperworks.cli.common import Json, console, errors, print_json, user_errors
+
+if TYPE_CHECKING:
+    from paperworks.scaling import HeldOut, Law, LawFit, Runs
+
+app = typer.Typer(help="Scaling laws from your own runs.", no_args_is_help=True)
+
+_SHOWN = 10
+
+RunsFile = Annotated[
+    Path, typer.Argument(help="A table of runs: .csv, .tsv or .jsonl; .gz is fine.")
+]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        help="Columns of the law's variables, as N=params,D=tokens; for a law of one variable the "
+        "column alone. Default: columns of the variables' names."
+    ),
+]
+Y = Annotated[str, typer.Option("--y", help="Column of what was measured.")]
+Group = Annotated[
+    str | None, typer.Option(help="Column that names the run, where a run has several rows.")
+]
+Linear = Annotated[
+    bool, typer.Option("--linear", help="Fit errors of y and not of log y; y may then be 0.")
+]
+Delta = Annotated[
+    float | None,
+    typer.Option(help="Where Huber's loss turns into a line. Default: by the noise of the data."),
+]
+Confidence = Annotated[float, typer.Option(help="Level of the intervals.")]
+Seed = Annotated[int, typer.Option(help="Seed of the bootstrap.")]
+Strict = Annotated[bool, typer.Option("--strict", help="Stop at the first bad line.")]
+HoldOut = Annotated[
+    float, typer.Option(help="Share of the runs, the largest, that is held out and predicted.")
+]
+
+
+@app.command("laws")
+def list_laws(json: Json = False) -> None:
+    """List the laws that can be fitted."""
+    from rich.table import Table
+
+    from paperworks.scaling import LAWS
+
+    if json:
+        print_json([_law_as_json(law) for law in LAWS.values()])
+        return
+    table = Table("law", "formula", "variables")
+    for law in LAWS.values():
+        table.add_row(law.name, law.formula, ", ".join(law.variables))
+    console.print(table)
+
+
+@app.command()
+def fit(
+    runs: RunsFile,
+    law: Annotated[str, typer.Option(help="One of `paperworks scaling laws`.")],
+    columns: Columns = None,
+    y: Y = "loss",
+    group: Group = None,
+    predict: Annotated[
+        list[str] | None,
+        typer.Option(help="A point to predict, as N=7e9,D=1.4e11. May be given several times."),
+    ] = None,
+    hold_out: HoldOut = 0.25,
+    plot: Annotated[
+        Path | None, typer.Option(help="Draw the runs and the law here (.png, .svg, .pdf).")
+    ] = None,
+    linear: Linear = False,
+    delta: Delta = None,
+    resamples: Annotated[int, typer.Option(help="Bootstrap draws of the runs.")] = 1000,
+    confidence: Confidence = 0.95,
+    seed: Seed = 0,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Fit a law to your runs, say what it predicts, and how far it can be trusted.
+
+    RUNS has a row for each run and columns of numbers: parameters, tokens, loss, whatever the law
+    takes, in any unit; predictions are asked for in the same. Bad lines are reported by number and
+    left out, or stop the command with --strict.
+
+    Intervals hold the luck of the runs and not that the law may be wrong beyond them. So the largest
+    runs are also predicted from the smaller ones alone: look at that error first.
+    """
+    from paperworks.scaling import fit_law, hold_out_largest
+
+    with user_errors(ValueError, OSError):
+        chosen, names = _columns(runs, law, columns, y, group)
+        points = [_point(text, chosen) for text in predict or ()]
+        table = _read(runs, names, y, group, linear, strict)
+        space: Any = "linear" if linear else "log"
+        common: dict[str, Any] = {
+            "groups": table.groups, "space": space, "delta": delta, "rng": seed,
+            "confidence": confidence, "resamples": resamples,
+        }  # fmt: skip
+        found = fit_law(chosen, table.variables, table.y, **common)
+        try:
+            held = hold_out_largest(chosen, table.variables, table.y, fraction=hold_out, **common)
+            not_held = ""
+        except ValueError as error:
+            held, not_held = None, str(error)
+        said = [_prediction(found, point) for point in points]
+        if plot is not None:
+            _plot(plot, found, points)
+    if json:
+        print_json(
+            {
+                "law": _law_as_json(found.law),
+                "rows": int(found.y.size),
+                "runs": found.runs,
+                "bad_lines": [{"line": bad.line, "why": bad.why} for bad in table.bad],
+                "converged": found.converged,
+                "rms": found.rms,
+                "delta": found.delta,
+                "space": found.space,
+                "confidence": confidence,
+                "parameters": {
+                    name: {"value": each.value, "low": each.low, "high": each.high}
+                    for name, each in found.parameters.items()
+                },
+                "predictions": said,
+                "held_out": _held_as_json(held) if held else {"error": not_held},
+                "warnings": list(found.warnings),
+            }
+        )
+        return
+    _show(found, held, not_held, said, y)
+    if plot is not None:
+        console.print(f"drawn: {plot}", soft_wrap=True, highlight=False)
+
+
+@app.command()
+def compare(
+    runs: RunsFile,
+    laws: Annotated[
+        str | None,
+        typer.Option(help="As power,power-offset,m4. Default: all that fit the columns."),
+    ] = None,
+    columns: Columns = None,
+    y: Y = "loss",
+    group: Group = None,
+    hold_out: HoldOut = 0.25,
+    linear: Linear = False,
+    delta: Delta = None,
+    confidence: Confidence = 0.95,
+    seed: Seed = 0,
+    strict: Strict = False,
+    json: Json = False,
+) -> None:
+    """Rank rival laws by their error on your largest runs, fitted to the smaller ones alone."""
+    from rich.table import Table
+
+    from paperworks.scaling import LAWS, compare_laws
+
+    with user_errors(ValueError, OSError):
+        wanted = laws.split(",") if laws else None
+        first, names = _columns(runs, wanted[0] if wanted else None, columns, y, group)
+        count = len(names)
+        if wanted is None:
+            wanted = [
+                each.name
+                for each in LAWS.values()
+                if len(each.variables) == count
+                and (count == 1 or set(each.variables) == set(names))
+                and (each.name != "exponentiated" or linear)
+            ]
+        table = _read(runs, names, y, group, linear, strict)
+        found = compare_laws(
+            wanted, table.variables, table.y, fraction=hold_out, groups=table.groups, delta=delta,
+            space="linear" if linear else "log", confidence=confidence, rng=seed,
+        )  # fmt: skip
+    if json:
+        print_json(
+            {
+                "laws": {name: _held_as_json(held) for name, held in found.ranked.items()},
+                "failed": found.failed,
+                "bad_lines": [{"line": bad.line, "why": bad.why} for bad in table.bad],
+            }
+        )
+        return
+    best = next(iter(found.ranked.values()))
+    console.print(
+        f"the {int(best.held_out.sum()):,} rows of the largest runs, predicted from the other "
+        f"{int((~best.held_out).sum()):,}",
+        highlight=False,
+    )
+    shown = Table("law", "error", "bias", f"within their {confidence:.0%} interval", "error of fit")
+    for name, held in found.ranked.items():
+        shown.add_row(
+            name, _error(held.rms, linear), _error(held.bias, linear, sign=True),
+            f"{held.covered:.0%}", _error(held.fit.rms, linear),
+        )  # fmt: skip
+    console.print(shown)
+    for name, why in found.failed.items():
+        errors.print(f"[yellow]{name} was not fitted:[/] {why}", soft_wrap=True, highlight=False)
+
+
+def _columns(
+    path: Path, law: str | None, columns: str | None, y: str, group: str | None
+) -> tuple[Law, dict[str, str]]:
+    """The law with the names that a person uses, and the column of each of its variables."""
+    from paperworks.scaling import LAWS
+    from paperworks.scaling.fitting.laws import law_named
+    from paperworks.scaling.fitting.runs import column_names
+
+    given = [part.strip() for part in columns.split(",")] if columns else []
+    pairs = dict(part.split("=", 1) if "=" in part else (part, part) for part in given)
+    chosen = law_named(law) if law else None
+    if chosen is not None and len(chosen.variables) > 1:
+        unknown = [name for name in pairs if name not in chosen.variables]
+        if unknown:
+            raise ValueError(
+                f"{chosen.name} has the variables {', '.join(chosen.variables)}; --columns names "
+                f"{', '.join(unknown)}"
+            )
+        return chosen, {name: pairs.get(name, name) for name in chosen.variables}
+    if chosen is None and len(pairs) > 1:
+        return LAWS["power"], pairs
+    if not pairs:
+        others = [name for name in column_names(path) if name not in (y, group)]
+        if chosen is None and {"N", "D"} <= set(others):
+            return LAWS["chinchilla"], {"N": "N", "D": "D"}
+        if len(others) != 1:
+            raise ValueError(
+                f"which column is the variable? {path} has {', '.join(others) or 'none'} beside "
+                f"{y}; say --columns NAME"
+            )
+        pairs = {others[0]: others[0]}
+    if len(pairs) != 1:
+        raise ValueError(f"a law of one variable takes one column, got {', '.join(pairs)}")
+    (name,) = pairs
+    return (chosen or LAWS["power"]).over(name), pairs
+
+
+def _read(
+    path: Path, names: dict[str, str], y: str, group: str | None, linear: bool, strict: bool
+) -> Runs:
+    from rich.markup import escape
+
+    from paperworks.scaling import read_runs
+
+    table = read_runs(path, names, y=y, group=group, zero_y=linear, strict=strict)
+    for bad in table.bad[:_SHOWN]:
+        errors.print(f"[yellow]left out[/] {escape(str(bad))}", soft_wrap=True, highlight=False)
+    if len(table.bad) > _SHOWN:
+        errors.print(f"[yellow]left out[/] {len(table.bad) - _SHOWN:,} more bad lines")
+    return table
+
+
+def _point(text: str, law: Law) -> dict[str, float]:
+    example = ",".join(f"{name}=1e9" for name in law.variables)
+    try:
+        point = {name: float(value) for name, value in (p.split("=") for p in text.split(","))}
+    except ValueError:
+        raise ValueError(f"--predict must look like {example}, got {text!r}") from None
+    if set(point) != set(law.variables):
+        raise ValueError(
+            f"--predict must give {', '.join(law.variables)}, as {example}; got {text!r}"
+        )
+    return point
+
+
+def _prediction(found: LawFit, point: dict[str, float]) -> dict[str, Any]:
+    curve, run = found.predict(point), found.predict(point, new_run=True)
+    return {
+        **point,
+        "value": float(curve.value),
+        "low": float(curve.low),
+        "high": float(curve.high),
+        "new_run_low": float(run.low),
+        "new_run_high": float(run.high),
+        "times_beyond_the_data": float(curve.beyond),
+    }
+
+
+def _law_as_json(law: Law) -> dict[str, Any]:
+    return {
+        "name": law.name,
+        "formula": law.formula,
+        "variables": list(law.variables),
+        "parameters": [each.name for each in law.parameters],
+    }
+
+
+def _held_as_json(held: HeldOut) -> dict[str, Any]:
+    return {
+        "rows": int(held.held_out.sum()),
+        "error": held.rms,
+        "bias": held.bias,
+        "within_interval": held.covered,
+        "error_of_fit": held.fit.rms,
+        "parameters": {name: each.value for name, each in held.fit.parameters.items()},
+    }
+
+
+def _error(value: float, linear: bool, *, sign: bool = False) -> str:
+    plus = "+" if sign else ""
+    return f"{value:{plus}.3g}" if linear else f"{math.expm1(value):{plus}.2%}"
+
+
+def _show(
+    found: LawFit, held: HeldOut | None, not_held: str, said: list[dict[str, Any]], y: str
+) -> None:
+    from rich.table import Table
+
+    linear = found.space == "linear"
+    console.print(
+        f"{found.law.formula}: {found.y.size:,} rows of {found.runs:,} runs, off by "
+        f"{_error(found.rms, linear)}",
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table("parameter", "value", f"{found.confidence:.0%} interval over runs")
+    for name, each in found.parameters.items():
+        table.add_row(name, f"{each.value:.5g}", f"{each.low:.4g} to {each.high:.4g}")
+    console.print(table)
+    if held is not None:
+        console.print(
+            f"held out: the {int(held.held_out.sum()):,} rows of the largest runs are predicted from "
+            f"the others with an error of {_error(held.rms, linear)}; {held.covered:.0%} lie "
+            f"in their {found.confidence:.0%} intervals",
+            highlight=False,
+            soft_wrap=True,
+        )
+    else:
+        errors.print(f"[yellow]no run was held out:[/] {not_held}", soft_wrap=True, highlight=False)
+    for each in said:
+        where = ", ".join(f"{name} = {each[name]:g}" for name in found.law.variables)
+        beyond = each["times_beyond_the_data"]
+        far = f"; {beyond:.3g} times beyond the runs" if beyond > 1.0000001 else ""
+        console.print(
+            f"{where}: {y} = {each['value']:.5g} ({each['low']:.4g} to {each['high']:.4g}; one run "
+            f"{each['new_run_low']:.4g} to {each['new_run_high']:.4g}){far}",
+            highlight=False,
+            soft_wrap=True,
+        )
+    for warning in found.warnings:
+        errors.print(f"[bold yellow]warning:[/] {warning}", soft_wrap=True, highlight=False)
+
+
+def _plot(path: Path, found: LawFit, points: list[dict[str, float]]) -> None:
+    """Runs and law over the first variable; of two, the second is the colour."""
+    import numpy as np
+    from matplotlib import colormaps
+    from matplotlib.colors import LogNorm
+    from matplotlib.figure import Figure  # without pyplot: no display, no global state
+
+    names, x = found.law.variables, np.exp(found.logx)
+    ahead = np.array([[point[name] for name in names] for point in points]).reshape(-1, len(names))
+    every = np.concatenate([x, ahead])
+    grid = np.geomspace(every[:, 0].min(), every[:, 0].max(), 200)
+    figure = Figure(figsize=(6.8, 4.4), layout="constrained")
+    axes = figure.add_subplot()
+    if len(names) == 1:
+        said = found.predict({names[0]: grid})
+        axes.fill_between(grid, said.low, said.high, alpha=0.2, color="C1", linewidth=0)
+        axes.plot(grid, said.value, color="C1", label=found.law.formula)
+        axes.plot(x[:, 0], found.y, "o", color="C0", markersize=4, label="runs")
+        colours = ["C3"] * len(ahead)
+    else:
+        shade = LogNorm(every[:, 1].min(), every[:, 1].max())
+        paint = colormaps["viridis"]
+        for level in np.geomspace(every[:, 1].min(), every[:, 1].max(), 5):
+            said = found.predict({names[0]: grid, names[1]: level})
+            axes.plot(grid, said.value, color=paint(shade(level)), linewidth=1)
+        dots = axes.scatter(
+            x[:, 0], found.y, c=x[:, 1], norm=shade, cmap="viridis", s=16, label="runs"
+        )
+        figure.colorbar(dots, ax=axes, label=names[1])
+        axes.set_title(found.law.formula, fontsize=9)
+        colours = [paint(shade(each[1])) for each in ahead]
+    for point, row, colour in zip(points, ahead, colours, strict=True):
+        said = found.predict(point, new_run=True)
+        reach = [[said.value - said.low], [said.high - said.value]]
+        axes.errorbar(row[0], said.value, reach, fmt="D", color=colour, capsize=4)
+    axes.set(xscale="log", xlabel=names[0], ylabel="y")
+    if found.space == "log":
+        axes.set_yscale("log")
+    axes.grid(alpha=0.3, which="both")
+    axes.legend(loc="best")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)
