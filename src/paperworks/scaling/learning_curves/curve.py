@@ -148,10 +148,10 @@ class LearningCurve:
             raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
         if resamples < 1:
             raise ValueError(f"resamples must be >= 1, got {resamples}")
-        candidates, delta = weigh(SHAPES, points, chance)
+        candidates = weigh(SHAPES, points, chance)
         best = candidates[0]
-        constants = best.shape.constants(best.theta[None], chance)
-        draws = draw(candidates, points, chance, delta, resamples, np.random.default_rng(rng))
+        constants = best.shape.constants(best.fit.theta[None], chance)
+        draws = draw(candidates, points, chance, resamples, np.random.default_rng(rng))
         left = np.log(points.error) - np.log(constants.error(points.size)[0])
         curve = cls(
             points.size,
@@ -196,7 +196,7 @@ class LearningCurve:
     @property
     def rms(self) -> float:
         """Root mean squared residual of log error."""
-        return self.candidates[0].rms
+        return self.candidates[0].fit.rms
 
     @property
     def regions(self) -> Regions:
@@ -248,7 +248,7 @@ class LearningCurve:
         curves = np.log(np.maximum(self.draws.error(flat), 1e-300))
         value = self(flat)
         if new_run:
-            freedom = max(self.size.size - self.candidates[0].theta.size, 1)
+            freedom = max(self.size.size - self.candidates[0].fit.theta.size, 1)
             noise = np.random.default_rng(rng).choice(self.residuals, curves.shape)
             curves = curves + noise * math.sqrt(self.size.size / freedom)
         tail = (1 - self.confidence) / 2
@@ -312,7 +312,7 @@ def doubts(curve: LearningCurve) -> tuple[str, ...]:
     """What the points of a curve cannot say."""
     said = []
     regions, best = curve.regions, curve.candidates[0]
-    if not best.converged:
+    if not best.fit.converged:
         said.append(f"the fit of the shape '{best.shape}' did not converge")
     if curve.error[np.argmax(curve.size)] >= curve.error[np.argmin(curve.size)]:
         said.append("the error does not fall with size; is the metric one where lower is better?")

@@ -25,7 +25,7 @@ from paperworks.scaling.learning_curves.shapes import FloatArray
 
 @dataclass(frozen=True)
 class ModelGrowth:
-    """The best model's size at each training-set size, ``alpha size^beta``. Make one with :meth:`fit`.
+    """Size of the best model against data, ``alpha size^beta``. Make one with :meth:`fit`.
 
     Use a law of both (``chinchilla`` of :func:`~paperworks.scaling.fit_law`) where all runs are to
     count, and not only the best of each size.

@@ -5,7 +5,7 @@ points, and Schwarz's criterion in its form for few points (McQuarrie 1999),
 
     SICc = n log(2 loss / n) + n log(n) p / (n - p - 2),
 
-says which one the points pay for. Intervals hold that choice too: their draws come from all
+says which one the points pay for; the loss is Huber's, each shape's by its own residuals. Intervals hold that choice too: their draws come from all
 shapes, each in proportion to its weight ``exp(-SICc / 2)``. So a curve that is straight so far, but
 could be bending towards a floor, has an interval that reaches to "never".
 
@@ -45,6 +45,22 @@ SHAPES = (
 
 
 @dataclass(frozen=True)
+class RobustFit:
+    """A law fitted with Huber's loss: theta (p,), where the loss turns, and what it came to.
+
+    ``scale`` is a robust variance of the residuals of log error: twice the mean loss, at least what
+    rounding makes.
+    """
+
+    theta: FloatArray
+    delta: float
+    loss: float
+    scale: float
+    rms: float
+    converged: bool
+
+
+@dataclass(frozen=True)
 class Candidate:
     """One shape, fitted.
 
@@ -52,24 +68,18 @@ class Candidate:
     ----------
     shape : Shape
         Which regions it has.
-    theta : ndarray, shape (p,)
-        The fit's vector.
-    rms : float
-        Root mean squared residual of log error.
+    fit : RobustFit
+        Its constants, and how well they fit.
     criterion : float
         SICc: the lower, the better the points pay for the shape.
     weight : float
         Its share of ``exp(-SICc / 2)`` among all that were fitted.
-    converged : bool
-        Whether the fit met its tolerance.
     """
 
     shape: Shape
-    theta: FloatArray
-    rms: float
+    fit: RobustFit
     criterion: float
     weight: float
-    converged: bool
 
 
 @dataclass(frozen=True)
@@ -86,12 +96,30 @@ class Points:
         return np.log(self.size)[:, None]
 
 
-def fit_best(law: Law, points: Points, delta: float) -> tuple[FloatArray, float, bool]:
-    """The best of a law's starts: its theta, Huber loss, and whether it converged."""
-    logx, y = points.logx, points.error
-    theta, _, _ = best_fit(law, logx, y, law.start(logx, y), delta, "log")
-    last = minimise(law, logx, y, theta[None], delta=delta)
-    return last.theta[0], float(last.loss[0]), bool(last.converged[0])
+def fit_robust(law: Law, logx: FloatArray, y: FloatArray, starts: FloatArray) -> RobustFit:
+    """The best of many starts, with Huber's delta by the law's own residuals.
+
+    By its own: beside another law's much smaller residuals its misfit would look like outliers.
+    """
+    theta, _, _ = best_fit(law, logx, y, starts, math.inf, "log")
+    free = math.sqrt(y.size / max(y.size - theta.size, 1))
+    delta = math.inf
+    for _ in range(2):  # an outlier draws the first fit towards itself, and widens its residuals
+        error = residuals(law, logx, y, theta[None], "log")[0]
+        spread = 1.4826 * free * float(np.median(np.abs(error)))
+        delta = max(_HUBER * spread, _LEAST_DELTA)
+        last = minimise(law, logx, y, theta[None], delta=delta)
+        theta = last.theta[0]
+    error = residuals(law, logx, y, theta[None], "log")[0]
+    loss = float(last.loss[0])
+    return RobustFit(
+        theta,
+        delta,
+        loss,
+        max(2 * loss / y.size, _LEAST_SCALE**2),
+        float(np.sqrt(np.mean(error**2))),
+        bool(last.converged[0]),
+    )
 
 
 def admissible(shapes: Sequence[Shape], points: Points, chance: float | None) -> list[Shape]:
@@ -107,46 +135,27 @@ def criterion(n: int, p: int, variance: float) -> float:
     return n * math.log(variance) + n * math.log(n) * p / (n - p - 2)
 
 
-def robust_delta(shapes: Sequence[Shape], points: Points, chance: float | None) -> float:
-    """Where Huber's loss turns, the same for all shapes: from the residuals of the richest one."""
-    law = max((each.law(chance) for each in shapes), key=lambda each: len(each.parameters))
-    theta, _, _ = fit_best(law, points, math.inf)
-    error = residuals(law, points.logx, points.error, theta[None], "log")[0]
-    free = len(error) / max(len(error) - len(theta), 1)
-    scale = 1.4826 * float(np.median(np.abs(error))) * math.sqrt(free)
-    return max(_HUBER * scale, _LEAST_DELTA)
-
-
-def weigh(
-    shapes: Sequence[Shape], points: Points, chance: float | None
-) -> tuple[list[Candidate], float]:
-    """Every admissible shape fitted, the best by SICc first, and Huber's delta."""
-    shapes = admissible(shapes, points, chance)
-    delta = robust_delta(shapes, points, chance)
-    n = points.size.size
+def weigh(shapes: Sequence[Shape], points: Points, chance: float | None) -> list[Candidate]:
+    """Every admissible shape fitted, the best by SICc first."""
+    n, logx, y = points.size.size, points.logx, points.error
     found = []
-    for shape in shapes:
+    for shape in admissible(shapes, points, chance):
         law = shape.law(chance)
-        theta, loss, converged = fit_best(law, points, delta)
-        error = residuals(law, points.logx, points.error, theta[None], "log")[0]
-        # What is below the least scale is rounding, and must not vote.
-        scale = max(2 * loss / n, _LEAST_SCALE**2)
-        value = criterion(n, len(theta), scale)
-        found.append((shape, theta, float(np.sqrt(np.mean(error**2))), value, converged))
-    least = min(each[3] for each in found)
-    total = sum(math.exp((least - each[3]) / 2) for each in found)
+        fit = fit_robust(law, logx, y, law.start(logx, y))
+        found.append((shape, fit, criterion(n, fit.theta.size, fit.scale)))
+    least = min(value for _, _, value in found)
+    total = sum(math.exp((least - value) / 2) for _, _, value in found)
     candidates = [
-        Candidate(shape, theta, rms, value, math.exp((least - value) / 2) / total, converged)
-        for shape, theta, rms, value, converged in found
+        Candidate(shape, fit, value, math.exp((least - value) / 2) / total)
+        for shape, fit, value in found
     ]
-    return sorted(candidates, key=lambda each: each.criterion), delta
+    return sorted(candidates, key=lambda each: each.criterion)
 
 
 def draw(
     candidates: Sequence[Candidate],
     points: Points,
     chance: float | None,
-    delta: float,
     resamples: int,
     rng: np.random.Generator,
 ) -> Constants:
@@ -160,7 +169,7 @@ def draw(
         if count:
             law = candidate.shape.law(chance)
             theta = redraw(
-                law, points.logx, points.error, candidate.theta, points.runs, delta, int(count), rng
+                law, points.logx, points.error, candidate.fit, points.runs, int(count), rng
             )
             parts.append(candidate.shape.constants(theta, chance))
     return Constants(
@@ -175,14 +184,14 @@ def redraw(
     law: Law,
     logx: FloatArray,
     y: FloatArray,
-    theta: FloatArray,
+    fit: RobustFit,
     runs: NDArray[np.int64] | None,
-    delta: float,
     count: int,
     rng: np.random.Generator,
 ) -> FloatArray:
-    """Fits (count, p) of resampled points around ``theta``: residuals, or whole runs if named."""
-    n, p = y.size, theta.size
+    """Fits (count, p) of resampled points around a fit: residuals, or whole runs if named."""
+    n, theta, delta = y.size, fit.theta, fit.delta
+    p = theta.size
     start = np.broadcast_to(theta, (count, p)).copy()
     if runs is not None:
         total = int(runs.max()) + 1

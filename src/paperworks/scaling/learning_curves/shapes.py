@@ -135,7 +135,7 @@ class Constants:
         infinity where it never does.
         """
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-            ratio = (self.log_a - np.log(error - self.floor)) / self.alpha  # log x without a plateau
+            ratio = (self.log_a - np.log(error - self.floor)) / self.alpha  # log x, if no plateau
             log_d = np.log(self.bend)
             steps = (ratio - log_d) / self.sharpness
             # x^(1/s) = (A / (y - E))^(1/(alpha s)) - d^(1/s)
@@ -178,10 +178,7 @@ def _evaluate(
     rest = iter(theta.T[:, :, None])
     jacobian = np.empty((len(theta), len(x), theta.shape[1]))
     log_e = next(rest) if shape.floor else np.full((len(theta), 1), -np.inf)
-    if chance is None:
-        log_g = next(rest)
-    else:
-        log_g = np.log(chance - np.exp(log_e))
+    log_g = next(rest) if chance is None else np.log(chance - np.exp(log_e))
     alpha, log_d = next(rest), next(rest)
     s = np.exp(next(rest)) if shape.sharpness else 1.0
     z = (x - log_d) / s

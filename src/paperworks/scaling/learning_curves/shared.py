@@ -21,16 +21,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paperworks.scaling.fitting import Estimate, LawPrediction
-from paperworks.scaling.fitting.fit import best_fit
 from paperworks.scaling.fitting.law import Law, Parameter
-from paperworks.scaling.fitting.solve import minimise, residuals
 from paperworks.scaling.learning_curves.curve import check_points
 from paperworks.scaling.learning_curves.selection import (
     Points,
+    RobustFit,
     criterion,
-    fit_best,
+    fit_robust,
     redraw,
-    robust_delta,
 )
 from paperworks.scaling.learning_curves.shapes import STEEPEST, Constants, FloatArray, Shape
 
@@ -41,7 +39,6 @@ _SHAPES = (
     Shape(plateau=True, floor=True),
 )
 _EXPONENTS = (0.1, 0.2, 0.35, 0.6, 1.0)  # tried beside those that the learners have alone
-_LEAST_SCALE = 1e-7
 
 
 @dataclass(frozen=True)
@@ -162,9 +159,9 @@ class SharedExponent:
             learners,
             shared.shape,
             1 / (1 + math.exp(gap)),
-            shared.rms,
-            own.rms,
-            shared.converged and own.converged,
+            shared.fit.rms,
+            own.fit.rms,
+            shared.fit.converged and own.fit.converged,
             confidence,
             shared,
             own,
@@ -194,7 +191,7 @@ class SharedExponent:
             raise ValueError(f"size must be finite and > 0, got {size!r}")
         joint, k = (self._own if own else self._shared), self._index(learner)
         flat = sizes.ravel()
-        value = joint.constants(joint.theta[None], k).error(flat)[0]
+        value = joint.constants(joint.fit.theta[None], k).error(flat)[0]
         curves = joint.constants(joint.draws, k).error(flat)
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
@@ -210,7 +207,7 @@ class SharedExponent:
         return self.learners.index(str(learner))
 
     def _estimate(self, joint: _Joint, k: int, name: str = "alpha") -> Estimate:
-        value = float(getattr(joint.constants(joint.theta[None], k), name)[0])
+        value = float(getattr(joint.constants(joint.fit.theta[None], k), name)[0])
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(
             getattr(joint.constants(joint.draws, k), name), [tail, 1 - tail]
@@ -229,11 +226,7 @@ class _Joint:
     shared: bool
     chance: float | None
     count: int
-    theta: FloatArray
-    delta: float
-    loss: float
-    rms: float
-    converged: bool
+    fit: RobustFit
     criterion: float
     spans: tuple[tuple[float, float], ...]
     draws: FloatArray
@@ -251,7 +244,7 @@ class _Joint:
         rng: np.random.Generator,
     ) -> _Joint:
         law, logx, y = _law(parts, self.shape, self.shared, self.chance), *_table(parts)
-        draws = redraw(law, logx, y, self.theta, runs, self.delta, count, rng)
+        draws = redraw(law, logx, y, self.fit, runs, count, rng)
         return _Joint(**{**self.__dict__, "draws": draws})
 
 
@@ -259,12 +252,14 @@ def _choose(parts: Sequence[Points], chance: float | None) -> tuple[_Joint, _Joi
     """The best shape, with one exponent and with one each."""
     fewest = min(np.unique(part.size).size for part in parts)
     shapes = [each for each in _SHAPES if len(each.law(chance).parameters) < fewest]
-    # One robust scale for all laws, from the learners' own richest fits.
-    delta = float(np.median([robust_delta(shapes, part, chance) for part in parts]))
     found = []
     for shape in shapes:
-        alone = [fit_best(shape.law(chance), part, delta)[0] for part in parts]
-        found.append([_fit(parts, shape, shared, chance, delta, alone) for shared in (True, False)])
+        law = shape.law(chance)
+        alone = [
+            fit_robust(law, part.logx, part.error, law.start(part.logx, part.error)).theta
+            for part in parts
+        ]
+        found.append([_fit(parts, shape, shared, chance, alone) for shared in (True, False)])
     best = min(found, key=lambda pair: min(each.criterion for each in pair))
     return best[0], best[1]
 
@@ -274,7 +269,6 @@ def _fit(
     shape: Shape,
     shared: bool,
     chance: float | None,
-    delta: float,
     alone: Sequence[FloatArray],
 ) -> _Joint:
     law, logx, y = _law(parts, shape, shared, chance), *_table(parts)
@@ -291,23 +285,16 @@ def _fit(
                 moved[at - 1] += (alpha - theta[at]) * float(np.log(part.size).mean())
             row += np.delete(moved, at).tolist()
         starts.append(row)
-    theta, converged, _ = best_fit(law, logx, y, np.array(starts), delta, "log")
-    last = minimise(law, logx, y, theta[None], delta=delta)
-    error = residuals(law, logx, y, last.theta, "log")[0]
-    scale = max(2 * float(last.loss[0]) / y.size, _LEAST_SCALE**2)
+    fit = fit_robust(law, logx, y, np.array(starts))
     return _Joint(
         shape,
         shared,
         chance,
         len(parts),
-        last.theta[0],
-        delta,
-        float(last.loss[0]),
-        float(np.sqrt(np.mean(error**2))),
-        converged or bool(last.converged[0]),
-        criterion(y.size, last.theta.shape[1], scale),
+        fit,
+        criterion(y.size, fit.theta.size, fit.scale),
         tuple((float(part.size.min()), float(part.size.max())) for part in parts),
-        np.empty((0, last.theta.shape[1])),
+        np.empty((0, fit.theta.size)),
     )
 
 
@@ -328,7 +315,7 @@ def _split(
 
 
 def _table(parts: Sequence[Points]) -> tuple[FloatArray, FloatArray]:
-    """log size and the learner's number as (n, 2), and errors (n,)."""
+    """Log size and the learner's number as (n, 2), and errors (n,)."""
     which = np.concatenate([np.full(part.size.size, float(k)) for k, part in enumerate(parts)])
     logx = np.concatenate([np.log(part.size) for part in parts])
     return np.stack([logx, which], 1), np.concatenate([part.error for part in parts])
