@@ -162,9 +162,7 @@ class ModelGrowth:
         low, high = self._around(value, variance)
         beyond = np.maximum(sizes.ravel() / self.size.max(), self.size.min() / sizes.ravel())
         parts = (np.exp(each).reshape(sizes.shape) for each in (value, low, high))
-        return LawPrediction(
-            *parts, self.confidence, np.maximum(beyond, 1.0).reshape(sizes.shape)
-        )
+        return LawPrediction(*parts, self.confidence, np.maximum(beyond, 1.0).reshape(sizes.shape))
 
     def _around(self, value: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
         width = stdtrit(self.size.size - 2, (1 + self.confidence) / 2) * np.sqrt(variance)

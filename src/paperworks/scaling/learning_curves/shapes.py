@@ -202,9 +202,7 @@ def _evaluate(
     return log_y, jacobian
 
 
-def _start(
-    logx: FloatArray, y: FloatArray, *, shape: Shape, chance: float | None
-) -> FloatArray:
+def _start(logx: FloatArray, y: FloatArray, *, shape: Shape, chance: float | None) -> FloatArray:
     """A grid of exponents, bends and widths, with the rest by non-negative least squares."""
     x = logx[:, 0]
     if len(y) > _SAMPLED:

@@ -309,9 +309,7 @@ def _split(
     at = _exponent_at(shape, chance)
     rest = len(shape.law(chance).parameters) - 1
     first = (1 if shared else count) + k * rest
-    return np.insert(
-        theta[:, first : first + rest], at, theta[:, 0 if shared else k], axis=1
-    )
+    return np.insert(theta[:, first : first + rest], at, theta[:, 0 if shared else k], axis=1)
 
 
 def _table(parts: Sequence[Points]) -> tuple[FloatArray, FloatArray]:
