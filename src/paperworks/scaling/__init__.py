@@ -15,6 +15,10 @@ from paperworks.scaling.fitting import (
     hold_out_largest,
     read_runs,
 )
+from paperworks.scaling.learning_curves.curve import LearningCurve
+from paperworks.scaling.learning_curves.growth import ModelGrowth
+from paperworks.scaling.learning_curves.shared import SharedExponent
+from paperworks.scaling.learning_curves.table import read_learning_curves
 from paperworks.scaling.lines import BadLineError
 from paperworks.scaling.repeated_sampling.answers import FinalAnswerVerifier, final_answer
 from paperworks.scaling.repeated_sampling.backends import TransformersBackend
@@ -55,6 +59,11 @@ __all__ = [
     "read_runs",
     "Runs",
     "BadLineError",
+    # learning curves
+    "LearningCurve",
+    "SharedExponent",
+    "ModelGrowth",
+    "read_learning_curves",
     # repeated sampling: measure
     "coverage",
     "Coverage",
