@@ -37,7 +37,7 @@ class Task:
 
 
 def load_task(name: str, seed: int) -> Task:
-    """One of ``digits``, ``mnist1d`` (4,000 signals to train on) and ``mnist``, shuffled by the seed."""
+    """One of ``digits``, ``mnist1d`` and ``mnist``, drawn and shuffled by the seed."""
     import paperworks.data
 
     images = paperworks.data.load(name, **({} if name == "mnist" else {"seed": seed}))

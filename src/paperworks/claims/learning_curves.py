@@ -151,7 +151,7 @@ def benchmark(*, seed: int, device: str, domain: str, task: str, model: str) -> 
         for row in published("IC" if domain == "IC" else "language")
         if (row["Domain"], row["Task"], row["Model"]) == (domain, task, model)
     ]
-    fitted = dict((size, error) for size, error, training in rows if training)
+    fitted = {size: error for size, error, training in rows if training}
     size, error = (np.array(list(part)) for part in (fitted.keys(), fitted.values()))
     ahead = np.array([(size, error) for size, error, training in rows if not training]).T
     # Errors, and losses that the authors scaled to the unit interval; log-perplexity has no top.
@@ -170,7 +170,10 @@ def benchmark(*, seed: int, device: str, domain: str, task: str, model: str) -> 
         theta, _, _ = best_fit(law, logx, error, law.start(logx, error), math.inf, "log")
         said[label] = partial(at, law, theta)
     every = np.unique(np.concatenate([size, ahead[0]]))
-    values, curves = {}, [Curve("measured", *map(list, zip(*sorted(zip(*ahead)), strict=True)))]
+    values, curves = (
+        {},
+        [Curve("measured", *ahead[:, np.argsort(ahead[0], kind="stable")].tolist())],
+    )
     for label, predict in said.items():
         values[label] = rms([np.log(predict(ahead[0]) / ahead[1])])
         curves.append(Curve(label, every.tolist(), predict(every).tolist()))
@@ -209,7 +212,7 @@ def flattening() -> Law:
 
     def start(logx: FloatArray, y: FloatArray) -> FloatArray:
         x, found = -logx[:, 0], []
-        for log_g in np.quantile(x, [0.05, 0.3, 0.6, 0.9]).tolist() + [x.min() - 10]:
+        for log_g in [*np.quantile(x, [0.05, 0.3, 0.6, 0.9]).tolist(), x.min() - 10]:
             alpha, log_a = np.polyfit(np.logaddexp(x, log_g), np.log(y), 1)
             found.append([log_a, alpha, log_g])
         return np.array(found)

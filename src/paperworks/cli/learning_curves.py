@@ -64,8 +64,8 @@ def curve(
     """Find the regions of a learning curve, its exponent, and how much data a target takes.
 
     TABLE has a row for each training run: the amount of training data, in any unit, and a metric
-    that is positive and falls with it (an error rate, a loss, a word error rate; --accuracy turns an
-    accuracy into its error). Bad lines are reported by number and left out.
+    that is positive and falls with it (an error rate, a loss, a word error rate; --accuracy turns
+    an accuracy into its error). Bad lines are reported by number and left out.
 
     With --model-size the curve is that of the best model at each size, and the best model's size is
     fitted as a power of the data's. With --learner each learner has its curve, and the command says

@@ -37,8 +37,8 @@ class ModelGrowth:
     best : ndarray, shape (k,)
         The best model's size at each, between the models that were trained.
     envelope_size, envelope_error : ndarray, shape (m,)
-        Every training-set size, and the least error that a model reached there: the learning curve
-        of the best model, for :meth:`LearningCurve.fit`.
+        Training-set sizes with three or more model sizes, and the least error that a model reached
+        there: the learning curve of the best model, for :meth:`LearningCurve.fit`.
     left_out : tuple of str
         Training-set sizes that say nothing of the best model, and why.
     confidence : float
@@ -99,16 +99,16 @@ class ModelGrowth:
         if not 0 < confidence < 1:
             raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
         sizes, best, envelope, left_out = [], [], [], []
-        every = np.unique(data)
-        for each in every:
+        for each in np.unique(data):
             mine = data == each
             models, where = np.unique(model[mine], return_inverse=True)
             mean = np.bincount(where, np.log(errors[mine])) / np.bincount(where)
-            envelope.append(float(np.exp(mean.min())))
             at = int(np.argmin(mean))
             if models.size < 3:
                 left_out.append(f"{each:g}: {models.size} model size(s), three or more are needed")
-            elif at in (0, models.size - 1):
+                continue
+            envelope.append((float(each), float(np.exp(mean[at]))))
+            if at in (0, models.size - 1):
                 end, side = ("smallest", "smaller") if at == 0 else ("largest", "larger")
                 left_out.append(f"{each:g}: the {end} model is best; train {side} ones")
             else:
@@ -127,8 +127,7 @@ class ModelGrowth:
         return cls(
             np.array(sizes),
             np.array(best),
-            every,
-            np.array(envelope),
+            *np.array(envelope).T,
             tuple(left_out),
             confidence,
             line,

@@ -5,9 +5,10 @@ points, and Schwarz's criterion in its form for few points (McQuarrie 1999),
 
     SICc = n log(2 loss / n) + n log(n) p / (n - p - 2),
 
-says which one the points pay for; the loss is Huber's, each shape's by its own residuals. Intervals hold that choice too: their draws come from all
-shapes, each in proportion to its weight ``exp(-SICc / 2)``. So a curve that is straight so far, but
-could be bending towards a floor, has an interval that reaches to "never".
+says which one the points pay for; the loss is Huber's, each shape's by its own residuals. Intervals
+hold that choice too: their draws come from all shapes, each in proportion to its weight
+``exp(-SICc / 2)``. So a curve that is straight so far, but could be bending towards a floor, has an
+interval that reaches to "never".
 
 Draws are of new curves at the same sizes, since sizes are chosen and not found: residuals of log
 error are resampled around the fit, scaled for the constants that were fitted and for the few points
