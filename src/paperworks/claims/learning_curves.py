@@ -1,6 +1,6 @@
 """Claims of "Deep Learning Scaling is Predictable, Empirically", arXiv 1712.00409.
 
-The paper says (sections 4 and 5) that error is a power law of the training set's size, with an
+The paper says that error is a power law of the training set's size, with an
 exponent that belongs to the problem: better and larger models shift the curve. A law earns its name
 by what it predicts, so every claim here fits the small sizes and is judged on the large ones, which
 no contender sees.

@@ -1,7 +1,7 @@
 """A learning curve, fitted: its regions, its exponent, and what more data would give.
 
-Hestness et al., arXiv 1712.00409: ``error = alpha m^beta_g + gamma`` (equation 2) in the power-law
-region of the sketch in figure 6. In the code's symbols ``error = E + A size^-alpha``.
+Hestness et al., arXiv 1712.00409: ``error = alpha m^beta_g + gamma`` in the power-law region of the
+sketch in figure 6. In the code's symbols ``error = E + A size^-alpha``.
 
 Departures. The paper fits by eye within a region that it picks by eye and gives no intervals; here
 all points are fitted at once by a law that has all three regions, and the points choose
@@ -27,7 +27,8 @@ from paperworks.scaling.learning_curves.selection import (
 )
 from paperworks.scaling.learning_curves.shapes import STEEPEST, Constants, FloatArray, Shape
 
-_FEWEST = 5  # a power law has two constants, and the criterion wants three points more
+_FEWEST = 5  # a power law with floor has three constants, and its noise wants two points more
+_STEEP = 0.9  # of the steepest exponent that a bent curve may have
 _FEW = 3  # sizes in the power-law region below which its exponent is a guess
 
 
@@ -325,9 +326,11 @@ def doubts(curve: LearningCurve) -> tuple[str, ...]:
             f"{distinct} of the sizes lie in the power-law region; its exponent is a guess until "
             f"there are {_FEW}"
         )
-    if curve.constants.alpha[0] >= STEEPEST * (1 - 1e-6):
+    alpha = float(curve.constants.alpha[0])
+    if alpha >= _STEEP * STEEPEST:
         said.append(
-            f"alpha ends on its bound of {STEEPEST:g}: the error falls faster than a power law"
+            f"an exponent of {alpha:.3g} is near its bound of {STEEPEST:g}: the error falls faster "
+            "than a power law"
         )
     if curve.shape.floor and curve.floor.low <= 0:
         said.append(

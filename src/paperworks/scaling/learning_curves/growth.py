@@ -1,8 +1,8 @@
 """Model size against data: how large the best model is at each size of the training set.
 
-Hestness et al., arXiv 1712.00409, section 3: at each size of the training set models of several
-sizes are trained, the best one's size is noted, and ``s(m) = alpha m^beta_p`` is fitted to those;
-the paper finds exponents between 0.5 and 1: models grow more slowly than data.
+Hestness et al., arXiv 1712.00409: at each size of the training set models of several sizes are
+trained, the best one's size is noted, and ``s(m) = alpha m^beta_p`` is fitted to those. The paper
+finds exponents below 1: models grow more slowly than data.
 
 Departures. The best of a coarse grid of model sizes jumps from one to the next, so the minimum is
 that of a parabola in the log of the model's size through the best and its two neighbours. A best

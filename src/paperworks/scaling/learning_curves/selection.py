@@ -1,14 +1,15 @@
 """Which regions a table shows: every shape fitted, weighed, and drawn anew for intervals.
 
 The paper picks the power-law region by eye. Here each shape (:mod:`.shapes`) is fitted to all
-points, and Schwarz's criterion in its form for few points (McQuarrie 1999),
+points, and Schwarz's criterion says which one the points pay for:
 
-    SICc = n log(2 loss / n) + n log(n) p / (n - p - 2),
+    criterion = n log(2 loss / (n - p)) + p log n
 
-says which one the points pay for; the loss is Huber's, each shape's by its own residuals. Intervals
-hold that choice too: their draws come from all shapes, each in proportion to its weight
-``exp(-SICc / 2)``. So a curve that is straight so far, but could be bending towards a floor, has an
-interval that reaches to "never".
+with Huber's loss, each shape's by its own residuals. The variance is the unbiased one (Schwarz
+divides by n): with few points more constants make residuals smaller whether they are right or not.
+Intervals hold the choice too: their draws come from all shapes, each in proportion to its weight
+``exp(-criterion / 2)``. So a curve that is straight so far, but could be bending towards a floor,
+has an interval that reaches to "never".
 
 Draws are of new curves at the same sizes, since sizes are chosen and not found: residuals of log
 error are resampled around the fit, scaled for the constants that were fitted and for the few points
@@ -25,7 +26,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from paperworks.scaling.fitting.fit import best_fit
 from paperworks.scaling.fitting.law import Law
 from paperworks.scaling.fitting.solve import minimise, residuals
 from paperworks.scaling.learning_curves.shapes import Constants, FloatArray, Shape
@@ -33,6 +33,7 @@ from paperworks.scaling.learning_curves.shapes import Constants, FloatArray, Sha
 _LEAST_SCALE = 1e-7  # of log error: two curves that differ by less are one
 _LEAST_DELTA = 1e-4  # below it Huber's loss is all absolute errors, and slow to fit
 _HUBER = 1.345  # residuals beyond 1.345 standard deviations pull less: 95 % efficient without any
+_FOLLOWED = 4  # starts that are followed for longer, the best after a few steps
 _SHOWN_WEIGHT = 0.005  # a shape with less weight gets no draws
 
 SHAPES = (
@@ -49,8 +50,8 @@ SHAPES = (
 class RobustFit:
     """A law fitted with Huber's loss: theta (p,), where the loss turns, and what it came to.
 
-    ``scale`` is a robust variance of the residuals of log error: twice the mean loss, at least what
-    rounding makes.
+    ``scale`` is a robust variance of log error about the law: twice the loss, divided by the points
+    less the constants; at least what rounding makes.
     """
 
     theta: FloatArray
@@ -72,9 +73,9 @@ class Candidate:
     fit : RobustFit
         Its constants, and how well they fit.
     criterion : float
-        SICc: the lower, the better the points pay for the shape.
+        The lower, the better the points pay for the shape.
     weight : float
-        Its share of ``exp(-SICc / 2)`` among all that were fitted.
+        Its share of ``exp(-criterion / 2)`` among all that were fitted.
     """
 
     shape: Shape
@@ -102,8 +103,13 @@ def fit_robust(law: Law, logx: FloatArray, y: FloatArray, starts: FloatArray) ->
 
     By its own: beside another law's much smaller residuals its misfit would look like outliers.
     """
-    theta, _, _ = best_fit(law, logx, y, starts, math.inf, "log")
-    free = math.sqrt(y.size / max(y.size - theta.size, 1))
+    first = minimise(law, logx, y, starts, max_iterations=8)
+    first = minimise(
+        law, logx, y, first.theta[np.argsort(first.loss)[:_FOLLOWED]], max_iterations=50
+    )
+    theta = first.theta[np.argmin(first.loss)]
+    freedom = max(y.size - theta.size, 1)
+    free = math.sqrt(y.size / freedom)
     delta = math.inf
     for _ in range(2):  # an outlier draws the first fit towards itself, and widens its residuals
         error = residuals(law, logx, y, theta[None], "log")[0]
@@ -117,27 +123,25 @@ def fit_robust(law: Law, logx: FloatArray, y: FloatArray, starts: FloatArray) ->
         theta,
         delta,
         loss,
-        max(2 * loss / y.size, _LEAST_SCALE**2),
+        max(2 * loss / freedom, _LEAST_SCALE**2),
         float(np.sqrt(np.mean(error**2))),
         bool(last.converged[0]),
     )
 
 
 def admissible(shapes: Sequence[Shape], points: Points, chance: float | None) -> list[Shape]:
-    """The shapes with fewer constants than distinct sizes, and few enough for the criterion."""
-    most = min(np.unique(points.size).size - 1, points.size.size - 3)
+    """The shapes with fewer constants than distinct sizes, and two points more than constants."""
+    most = min(np.unique(points.size).size - 1, points.size.size - 2)
     return [each for each in shapes if len(each.law(chance).parameters) <= most]
 
 
 def criterion(n: int, p: int, variance: float) -> float:
-    """SICc of a fit of ``p`` constants to ``n`` points; infinite where n <= p + 2."""
-    if n <= p + 2:
-        return math.inf
-    return n * math.log(variance) + n * math.log(n) * p / (n - p - 2)
+    """Schwarz's criterion of ``p`` constants fitted to ``n`` points."""
+    return n * math.log(variance) + p * math.log(n)
 
 
 def weigh(shapes: Sequence[Shape], points: Points, chance: float | None) -> list[Candidate]:
-    """Every admissible shape fitted, the best by SICc first."""
+    """Every admissible shape fitted, the best by the criterion first."""
     n, logx, y = points.size.size, points.logx, points.error
     found = []
     for shape in admissible(shapes, points, chance):

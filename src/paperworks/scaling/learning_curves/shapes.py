@@ -2,7 +2,7 @@
 
 Hestness et al., arXiv 1712.00409, section 5 and figure 6: with few data a model guesses, then its
 error falls as a power law, and at last it nears what no amount of data removes. The paper fits the
-middle part, ``y = A x^-alpha + E`` (its ``epsilon(m) = alpha m^beta_g + gamma``, equation 2), and
+middle part, ``y = A x^-alpha + E`` (its ``epsilon(m) = alpha m^beta_g + gamma``), and
 draws the rest. Here the rest is in the law:
 
     y = E + (C - E) (1 + (x / d)^(1/s))^(-alpha s)

@@ -1,6 +1,6 @@
 """One exponent for several learners, and whether that is enough.
 
-Hestness et al., arXiv 1712.00409, sections 4 and 5: better models of one problem shift its
+Hestness et al., arXiv 1712.00409: better models of one problem shift its
 learning curve down and leave its exponent alone. So the learners of a problem have the law
 
     error_k = E_k + A_k size^-alpha
