@@ -150,9 +150,7 @@ def test_the_order_of_rows_does_not_matter() -> None:
 
 
 def test_regions_by_hand() -> None:
-    regions = Regions(
-        Border(100, 80, 130), Border(1e5, 5e4, math.inf), 1.0, 0.8, 200.0, 1e6, 0.95
-    )
+    regions = Regions(Border(100, 80, 130), Border(1e5, 5e4, math.inf), 1.0, 0.8, 200.0, 1e6, 0.95)
     assert [regions.at(x) for x in (50, 1e3, 2e5)] == ["small-data", "power-law", "irreducible"]
     assert regions.power_law == (200.0, 1e5)
     outside = Regions(Border(100, 80, 130), Border(150, 1, 2), 1.0, 0.8, 200.0, 1e6, 0.95)

@@ -66,7 +66,9 @@ def test_repeats_count_by_their_mean_log() -> None:
         np.tile(data, 2), np.tile(model, 2), np.concatenate([error * 1.2, error / 1.2])
     )
     np.testing.assert_allclose(twice.best, ModelGrowth.fit(data, model, error).best, rtol=1e-9)
-    np.testing.assert_allclose(twice.envelope_error, ModelGrowth.fit(data, model, error).envelope_error)
+    np.testing.assert_allclose(
+        twice.envelope_error, ModelGrowth.fit(data, model, error).envelope_error
+    )
 
 
 def test_a_best_model_at_the_end_of_its_grid_is_left_out() -> None:

@@ -58,7 +58,9 @@ def test_derivatives(shape: Shape, chance: float | None) -> None:
     theta = law.theta({each.name: known[each.name] for each in law.parameters})
     logx = np.log(X)[:, None]
     _, jacobian = law.evaluate(theta[None], logx)
-    numeric = approx_derivative(lambda t: law.evaluate(t[None], logx)[0][0], theta, method="3-point")
+    numeric = approx_derivative(
+        lambda t: law.evaluate(t[None], logx)[0][0], theta, method="3-point"
+    )
     np.testing.assert_allclose(jacobian[0], numeric, rtol=1e-6, atol=1e-8)
 
 
@@ -83,9 +85,7 @@ def test_size_where_there_is_none_to_find() -> None:
     assert flat.size(0.4)[0] == math.inf
 
 
-@given(
-    st.floats(0.05, 1.5), st.floats(1.0, 1e5), st.floats(0.2, 3.0), st.floats(1e-4, 0.3)
-)
+@given(st.floats(0.05, 1.5), st.floats(1.0, 1e5), st.floats(0.2, 3.0), st.floats(1e-4, 0.3))
 def test_local_exponents_and_borders(alpha: float, d: float, s: float, floor: float) -> None:
     theta = theta_of(FULL, 0.9, {"E": floor, "alpha": alpha, "d": d, "s": s})
     constants = FULL.constants(theta, 0.9)

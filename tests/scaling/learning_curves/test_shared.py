@@ -69,7 +69,9 @@ def test_derivatives(shape, shared: bool) -> None:
         len(law.parameters)
     )
     _, jacobian = law.evaluate(theta[None], logx)
-    numeric = approx_derivative(lambda t: law.evaluate(t[None], logx)[0][0], theta, method="3-point")
+    numeric = approx_derivative(
+        lambda t: law.evaluate(t[None], logx)[0][0], theta, method="3-point"
+    )
     np.testing.assert_allclose(jacobian[0], numeric, rtol=1e-6, atol=1e-8)
 
 

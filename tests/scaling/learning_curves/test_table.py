@@ -52,7 +52,9 @@ def test_columns_accuracies_and_bad_lines(file: Path) -> None:
 def test_per_cent_and_plain_errors(tmp_path: Path) -> None:
     path = tmp_path / "table.jsonl.gz"
     with gzip.open(path, "wt") as out:
-        out.write('{"size": 10, "error": 40}\n{"size": 20, "error": 30}\n{"size": 40, "error": 0}\n')
+        out.write(
+            '{"size": 10, "error": 40}\n{"size": 20, "error": 30}\n{"size": 40, "error": 0}\n'
+        )
     plain = read_learning_curves(path)
     assert plain.error.tolist() == [40, 30]
     assert str(plain.bad[0]) == "line 3: error must be > 0, got 0"
