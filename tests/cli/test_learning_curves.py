@@ -30,6 +30,11 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
+def write(path: Path, header: str, *columns: list) -> None:
+    rows = [",".join(map(str, row)) for row in zip(*columns, strict=True)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
 def columns(path: Path) -> tuple[np.ndarray, np.ndarray]:
     rows = np.genfromtxt(path, delimiter=",", skip_header=1)
     rows = rows[np.isfinite(rows[:, 1])]
@@ -85,10 +90,7 @@ def test_learners_and_their_one_exponent(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     error = np.where(who == "mlp", 2.0, 1.0) * size**-0.3 * np.exp(0.02 * rng.normal(size=14))
     path = tmp_path / "two.csv"
-    path.write_text(
-        "size,error,who\n"
-        + "".join(f"{x!r},{y!r},{w}\n" for x, y, w in zip(size.tolist(), error.tolist(), who, strict=True))
-    )  # fmt: skip
+    write(path, "size,error,who", size.tolist(), error.tolist(), who.tolist())
     out = json.loads(run(path, "--learner", "who", "--json").stdout)
     found = SharedExponent.fit(size, error, who, resamples=50)
     assert [each["name"] for each in out["curves"]] == ["cnn", "mlp"]
@@ -104,10 +106,7 @@ def test_the_best_model(tmp_path: Path) -> None:
     )
     error = data**-0.2 * np.exp(0.05 * np.log(model / (20 * data**0.6)) ** 2)
     path = tmp_path / "models.csv"
-    path.write_text(
-        "data,params,loss\n"
-        + "".join(f"{d!r},{m!r},{e!r}\n" for d, m, e in zip(data.tolist(), model.tolist(), error.tolist(), strict=True))
-    )  # fmt: skip
+    write(path, "data,params,loss", data.tolist(), model.tolist(), error.tolist())
     arguments = (path, "--size", "data", "--error", "loss", "--model-size", "params")
     out = json.loads(run(*arguments, "--json", "--predict", 1e7).stdout)
     growth = ModelGrowth.fit(data, model, error)

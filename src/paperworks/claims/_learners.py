@@ -40,7 +40,8 @@ def load_task(name: str, seed: int) -> Task:
     """One of ``digits``, ``mnist1d`` and ``mnist``, drawn and shuffled by the seed."""
     import paperworks.data
 
-    images = paperworks.data.load(name, **({} if name == "mnist" else {"seed": seed}))
+    options: dict[str, Any] = {} if name == "mnist" else {"seed": seed}
+    images = paperworks.data.load(name, **options)
     order = np.random.default_rng(seed).permutation(len(images.y_train))
     x, x_test = (
         part.reshape(len(part), -1).astype(np.float32) for part in (images.x_train, images.x_test)

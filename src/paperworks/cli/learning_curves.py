@@ -92,7 +92,7 @@ def curve(
         }  # fmt: skip
         growth, shared = None, None
         curves: dict[str, LearningCurve] = {}
-        if model_size:
+        if rows.model_size is not None:
             growth = ModelGrowth.fit(rows.size, rows.model_size, rows.error, confidence=confidence)
             curves["best model"] = LearningCurve.fit(
                 growth.envelope_size, growth.envelope_error, **common

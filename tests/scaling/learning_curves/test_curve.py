@@ -205,19 +205,18 @@ def test_runs_name_what_errs_together() -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (dict(size=[1, 2, 3], error=[3, 2]), "two 1-d arrays of one length"),
-        (dict(size=[1, 2, 3, 4, 5], error=[5, 4, 3, 2, np.nan]), "error must be finite and > 0, "
+        ({"size": [1, 2, 3], "error": [3, 2]}, "two 1-d arrays of one length"),
+        ({"size": [1, 2, 3, 4, 5], "error": [5, 4, 3, 2, np.nan]}, "error must be finite and > 0, "
          "got nan in row 4"),
-        (dict(size=[1, 2, 3, 4, 5], error=[5, 4, 3, 2, 0]), "got 0.0 in row 4; a law of log error"),
-        (dict(size=[0, 2, 3, 4, 5], error=[5, 4, 3, 2, 1]), "size must be finite and > 0, got 0.0"),
-        (dict(size=[1, 2, 3, 4], error=[4, 3, 2, 1]), "at least 5 rows and 3 different sizes, got "
-         "4 rows"),
-        (dict(size=[1, 1, 1, 2, 2], error=[4, 3, 2, 1, 1]), "5 rows of 2 size"),
-        (dict(chance=0.0), "chance must be > 0"),
-        (dict(confidence=1.0), "confidence must be between 0 and 1, got 1.0"),
-        (dict(resamples=0), "resamples must be >= 1, got 0"),
-        (dict(runs=[1, 2]), "runs must name the run of each of 14 rows"),
-        (dict(runs=[1] * 7 + [2] * 7), "at least 5 of them, got 2; leave runs out"),
+        ({"size": [1, 2, 3, 4, 5], "error": [5, 4, 3, 2, 0]}, "got 0.0 in row 4; a law of log"),
+        ({"size": [0, 2, 3, 4, 5], "error": [5, 4, 3, 2, 1]}, "size must be finite and > 0, got 0"),
+        ({"size": [1, 2, 3, 4], "error": [4, 3, 2, 1]}, "5 rows and 3 different sizes, got 4 rows"),
+        ({"size": [1, 1, 1, 2, 2], "error": [4, 3, 2, 1, 1]}, "5 rows of 2 size"),
+        ({"chance": 0.0}, "chance must be > 0"),
+        ({"confidence": 1.0}, "confidence must be between 0 and 1, got 1.0"),
+        ({"resamples": 0}, "resamples must be >= 1, got 0"),
+        ({"runs": [1, 2]}, "runs must name the run of each of 14 rows"),
+        ({"runs": [1] * 7 + [2] * 7}, "at least 5 of them, got 2; leave runs out"),
     ],
 )  # fmt: skip
 def test_bad_input(arguments: dict, words: str) -> None:

@@ -70,7 +70,11 @@ def test_size_undoes_error(shape: Shape) -> None:
     known = {"E": 0.03, "G": 0.7, "A": 3.0, "alpha": 0.4, "d": 500.0, "s": 0.7}
     constants = shape.constants(law.theta({each.name: known[each.name] for each in law.parameters}))
     for target in (0.6, 0.2, 0.05):
-        root = brentq(lambda u: constants.error(np.exp([u]))[0, 0] - target, -20, 40, xtol=1e-13)
+
+        def above(u: float, target: float = target) -> float:
+            return float(constants.error(np.exp([u]))[0, 0] - target)
+
+        root = brentq(above, -20, 40, xtol=1e-13)
         assert constants.size(target)[0] == pytest.approx(math.exp(root), rel=1e-8)
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paperworks.scaling.fitting import Estimate, LawPrediction
-from paperworks.scaling.learning_curves.results import Border, DataNeeded, Regions
+from paperworks.scaling.learning_curves.results import Border, DataNeeded, Regions, prediction
 from paperworks.scaling.learning_curves.selection import (
     SHAPES,
     Candidate,
@@ -254,10 +254,8 @@ class LearningCurve:
             curves = curves + noise * math.sqrt(self.size.size / freedom)
         tail = (1 - self.confidence) / 2
         low, high = np.exp(np.quantile(curves, [tail, 1 - tail], axis=0))
-        beyond = np.maximum(np.maximum(flat / self.size.max(), self.size.min() / flat), 1.0)
-        low, high = np.minimum(low, value), np.maximum(high, value)
-        parts = (each.reshape(sizes.shape) for each in (value, low, high))
-        return LawPrediction(*parts, self.confidence, beyond.reshape(sizes.shape))
+        measured = float(self.size.min()), float(self.size.max())
+        return prediction(sizes, value, (low, high), self.confidence, measured)
 
     def data_for(self, error: float) -> DataNeeded:
         """How much data an error takes, with an interval.

@@ -20,6 +20,7 @@ from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
 from paperworks.scaling.fitting import Estimate, LawPrediction
+from paperworks.scaling.learning_curves.results import prediction
 from paperworks.scaling.learning_curves.shapes import FloatArray
 
 
@@ -144,7 +145,8 @@ class ModelGrowth:
     @property
     def beta(self) -> Estimate:
         """The exponent; below 1, models grow more slowly than data."""
-        return Estimate(float(self._line[1]), *self._around(self._line[1], self._covariance[1, 1]))
+        low, high = self._around(self._line[1], self._covariance[1, 1])
+        return Estimate(float(self._line[1]), float(low), float(high))
 
     def __call__(self, size: ArrayLike) -> FloatArray:
         """The best model's size at some training-set sizes, in their shape."""
@@ -159,9 +161,9 @@ class ModelGrowth:
         value = design @ self._line
         variance = np.einsum("ni,ij,nj->n", design, self._covariance, design)
         low, high = self._around(value, variance)
-        beyond = np.maximum(sizes.ravel() / self.size.max(), self.size.min() / sizes.ravel())
-        parts = (np.exp(each).reshape(sizes.shape) for each in (value, low, high))
-        return LawPrediction(*parts, self.confidence, np.maximum(beyond, 1.0).reshape(sizes.shape))
+        measured = float(self.size.min()), float(self.size.max())
+        ends = np.exp(low), np.exp(high)
+        return prediction(sizes, np.exp(value), ends, self.confidence, measured)
 
     def _around(self, value: FloatArray, variance: FloatArray) -> tuple[FloatArray, FloatArray]:
         width = stdtrit(self.size.size - 2, (1 + self.confidence) / 2) * np.sqrt(variance)

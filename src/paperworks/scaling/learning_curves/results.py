@@ -6,6 +6,11 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from paperworks.scaling.fitting import LawPrediction
+from paperworks.scaling.learning_curves.shapes import FloatArray
+
 Region = Literal["small-data", "power-law", "irreducible"]
 
 
@@ -117,3 +122,21 @@ class DataNeeded:
     def more(self) -> float:
         """How many times the largest measured size that is."""
         return self.size / self.measured_to
+
+
+def prediction(
+    size: FloatArray,
+    value: FloatArray,
+    ends: tuple[FloatArray, FloatArray],
+    confidence: float,
+    measured: tuple[float, float],
+) -> LawPrediction:
+    """What a law says at ``size``, in its shape; the other arrays are flat."""
+    flat, (first, last) = size.ravel(), measured
+    return LawPrediction(
+        value.reshape(size.shape),
+        np.minimum(ends[0], value).reshape(size.shape),
+        np.maximum(ends[1], value).reshape(size.shape),
+        confidence,
+        np.maximum(np.maximum(flat / last, first / flat), 1.0).reshape(size.shape),
+    )

@@ -23,6 +23,7 @@ from numpy.typing import ArrayLike, NDArray
 from paperworks.scaling.fitting import Estimate, LawPrediction
 from paperworks.scaling.fitting.law import Law, Parameter
 from paperworks.scaling.learning_curves.curve import check_points
+from paperworks.scaling.learning_curves.results import prediction
 from paperworks.scaling.learning_curves.selection import (
     Points,
     RobustFit,
@@ -195,11 +196,7 @@ class SharedExponent:
         curves = joint.constants(joint.draws, k).error(flat)
         tail = (1 - self.confidence) / 2
         low, high = np.quantile(curves, [tail, 1 - tail], axis=0)
-        first, last = joint.spans[k]
-        beyond = np.maximum(np.maximum(flat / last, first / flat), 1.0)
-        low, high = np.minimum(low, value), np.maximum(high, value)
-        parts = (each.reshape(sizes.shape) for each in (value, low, high))
-        return LawPrediction(*parts, self.confidence, beyond.reshape(sizes.shape))
+        return prediction(sizes, value, (low, high), self.confidence, joint.spans[k])
 
     def _index(self, learner: str) -> int:
         if str(learner) not in self.learners:
