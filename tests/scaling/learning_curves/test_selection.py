@@ -16,6 +16,7 @@ from paperworks.scaling.learning_curves.selection import (
     criterion,
     draw,
     fit_robust,
+    most_constants,
     redraw,
     weigh,
 )
@@ -69,6 +70,7 @@ def test_few_sizes_allow_few_constants() -> None:
     assert admissible(SHAPES, points, None) == three
     # A given chance leaves room for one more.
     assert set(admissible(SHAPES, points, 0.9)) > set(three)
+    assert [most_constants(n, n) for n in (3, 4, 5, 6, 8, 10, 12)] == [2, 3, 3, 3, 4, 5, 6]
     # 30 rows, but a curve of five constants cannot be told from three sizes.
     points = check_points(np.repeat([10, 20, 40], 10), np.repeat([0.5, 0.4, 0.3], 10), None)
     assert admissible(SHAPES, points, None) == [Shape()]

@@ -128,7 +128,8 @@ class ModelGrowth:
         return cls(
             np.array(sizes),
             np.array(best),
-            *np.array(envelope).T,
+            np.array([each for each, _ in envelope]),
+            np.array([least for _, least in envelope]),
             tuple(left_out),
             confidence,
             line,

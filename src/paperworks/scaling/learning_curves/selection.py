@@ -130,9 +130,17 @@ def fit_robust(law: Law, logx: FloatArray, y: FloatArray, starts: FloatArray) ->
 
 
 def admissible(shapes: Sequence[Shape], points: Points, chance: float | None) -> list[Shape]:
-    """The shapes with fewer constants than distinct sizes, and two points more than constants."""
-    most = min(np.unique(points.size).size - 1, points.size.size - 2)
+    """The shapes that a table has points for."""
+    most = most_constants(points.size.size, np.unique(points.size).size)
     return [each for each in shapes if len(each.law(chance).parameters) <= most]
+
+
+def most_constants(rows: int, distinct: int) -> int:
+    """Fewer than there are distinct sizes; beyond three, not more than half the rows.
+
+    With less to spare a fit goes through its points by luck, and no criterion sees that it does.
+    """
+    return min(distinct - 1, max(3, rows // 2))
 
 
 def criterion(n: int, p: int, variance: float) -> float:

@@ -29,6 +29,7 @@ from paperworks.scaling.learning_curves.selection import (
     RobustFit,
     criterion,
     fit_robust,
+    most_constants,
     redraw,
 )
 from paperworks.scaling.learning_curves.shapes import STEEPEST, Constants, FloatArray, Shape
@@ -247,8 +248,8 @@ class _Joint:
 
 def _choose(parts: Sequence[Points], chance: float | None) -> tuple[_Joint, _Joint]:
     """The best shape, with one exponent and with one each."""
-    fewest = min(np.unique(part.size).size for part in parts)
-    shapes = [each for each in _SHAPES if len(each.law(chance).parameters) < fewest]
+    most = min(most_constants(part.size.size, np.unique(part.size).size) for part in parts)
+    shapes = [each for each in _SHAPES if len(each.law(chance).parameters) <= most]
     found = []
     for shape in shapes:
         law = shape.law(chance)
