@@ -48,8 +48,8 @@ M1, M2, M3, M4 = "M1: power law", "M2: with floor", "M3: flattening", "M4: with 
 BROKEN = "BNSL: one break"
 
 WIDTHS = {
-    "random features": {"quick": (64, 128, 256), "full": (256, 1024, 4096)},
-    "perceptron": {"quick": (8, 16, 32), "full": (32, 128, 512)},
+    "random features": {"quick": (64, 128, 256), "full": (128, 512, 2048)},
+    "perceptron": {"quick": (8, 16, 32), "full": (32, 64, 128)},
     "forest": {"quick": (3, 10, 30), "full": (10, 30, 100)},
 }
 
@@ -261,7 +261,7 @@ def m4_below(chance: float) -> Law:
 _SIZES: dict[str, dict[str, Any]] = {
     "digits": {"smallest": 16, "fitted_to": 256, "largest": 1024, "steps": 300},
     "mnist1d": {"smallest": 16, "fitted_to": 256, "largest": 2048, "steps": 300},
-    "mnist": {"smallest": 64, "fitted_to": 2048, "largest": 16384, "steps": 2000},
+    "mnist": {"smallest": 64, "fitted_to": 1024, "largest": 8192, "steps": 1000},
 }
 
 
