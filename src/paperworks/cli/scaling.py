@@ -93,13 +93,17 @@ def fit(
     takes, in any unit; predictions are asked for in the same. Bad lines are reported by number and
     left out, or stop the command with --strict.
 
-    Intervals hold the luck of the runs and not that the law may be wrong beyond them. So the largest
-    runs are also predicted from the smaller ones alone: look at that error first.
+    Intervals hold the luck of the runs and not that the law may be wrong beyond them. So the
+    largest runs are also predicted from the smaller ones alone: look at that error first.
     """
     from paperworks.scaling import fit_law, hold_out_largest
+    from paperworks.scaling.fitting.laws import law_named
 
     with user_errors(ValueError, OSError):
-        chosen, names = _columns(runs, law, columns, y, group)
+        chosen = law_named(law)
+        names = _columns(runs, columns, chosen.variables, y, group)
+        if len(names) == 1:
+            chosen = chosen.over(*names)
         points = [_point(text, chosen) for text in predict or ()]
         table = _read(runs, names, y, group, linear, strict)
         space: Any = "linear" if linear else "log"
@@ -115,7 +119,7 @@ def fit(
             held, not_held = None, str(error)
         said = [_prediction(found, point) for point in points]
         if plot is not None:
-            _plot(plot, found, points)
+            _plot(plot, found, points, y)
     if json:
         print_json(
             {
@@ -148,7 +152,7 @@ def compare(
     runs: RunsFile,
     laws: Annotated[
         str | None,
-        typer.Option(help="As power,power-offset,m4. Default: all that fit the columns."),
+        typer.Option(help="As power,power-offset. Default: all of these columns."),
     ] = None,
     columns: Columns = None,
     y: Y = "loss",
@@ -164,20 +168,12 @@ def compare(
     """Rank rival laws by their error on your largest runs, fitted to the smaller ones alone."""
     from rich.table import Table
 
-    from paperworks.scaling import LAWS, compare_laws
+    from paperworks.scaling import compare_laws
+    from paperworks.scaling.fitting.laws import law_named
 
     with user_errors(ValueError, OSError):
-        wanted = laws.split(",") if laws else None
-        first, names = _columns(runs, wanted[0] if wanted else None, columns, y, group)
-        count = len(names)
-        if wanted is None:
-            wanted = [
-                each.name
-                for each in LAWS.values()
-                if len(each.variables) == count
-                and (count == 1 or set(each.variables) == set(names))
-                and (each.name != "exponentiated" or linear)
-            ]
+        wanted = laws.split(",") if laws else _rivals(runs, columns, y, group, linear)
+        names = _columns(runs, columns, law_named(wanted[0]).variables, y, group)
         table = _read(runs, names, y, group, linear, strict)
         found = compare_laws(
             wanted, table.variables, table.y, fraction=hold_out, groups=table.groups, delta=delta,
@@ -210,40 +206,47 @@ def compare(
 
 
 def _columns(
-    path: Path, law: str | None, columns: str | None, y: str, group: str | None
-) -> tuple[Law, dict[str, str]]:
-    """The law with the names that a person uses, and the column of each of its variables."""
-    from paperworks.scaling import LAWS
-    from paperworks.scaling.fitting.laws import law_named
-    from paperworks.scaling.fitting.runs import column_names
-
+    path: Path, columns: str | None, variables: tuple[str, ...], y: str, group: str | None
+) -> dict[str, str]:
+    """The column of each variable, by the name that a person uses for it."""
     given = [part.strip() for part in columns.split(",")] if columns else []
-    pairs = dict(part.split("=", 1) if "=" in part else (part, part) for part in given)
-    chosen = law_named(law) if law else None
-    if chosen is not None and len(chosen.variables) > 1:
-        unknown = [name for name in pairs if name not in chosen.variables]
+    pairs = {part.split("=")[0]: part.split("=")[-1] for part in given}
+    if len(variables) > 1:
+        unknown = [name for name in pairs if name not in variables]
         if unknown:
             raise ValueError(
-                f"{chosen.name} has the variables {', '.join(chosen.variables)}; --columns names "
-                f"{', '.join(unknown)}"
+                f"the variables are {', '.join(variables)}; --columns names {', '.join(unknown)}"
             )
-        return chosen, {name: pairs.get(name, name) for name in chosen.variables}
-    if chosen is None and len(pairs) > 1:
-        return LAWS["power"], pairs
+        return {name: pairs.get(name, name) for name in variables}
     if not pairs:
-        others = [name for name in column_names(path) if name not in (y, group)]
-        if chosen is None and {"N", "D"} <= set(others):
-            return LAWS["chinchilla"], {"N": "N", "D": "D"}
+        others = _others(path, y, group)
         if len(others) != 1:
             raise ValueError(
                 f"which column is the variable? {path} has {', '.join(others) or 'none'} beside "
                 f"{y}; say --columns NAME"
             )
-        pairs = {others[0]: others[0]}
-    if len(pairs) != 1:
+        return {others[0]: others[0]}
+    if len(pairs) > 1:
         raise ValueError(f"a law of one variable takes one column, got {', '.join(pairs)}")
-    (name,) = pairs
-    return (chosen or LAWS["power"]).over(name), pairs
+    return pairs
+
+
+def _others(path: Path, y: str, group: str | None) -> list[str]:
+    from paperworks.scaling.fitting.runs import column_names
+
+    return [name for name in column_names(path) if name not in (y, group)]
+
+
+def _rivals(path: Path, columns: str | None, y: str, group: str | None, linear: bool) -> list[str]:
+    """The laws of the variables that are there: several where their columns are, else of one."""
+    from paperworks.scaling import LAWS
+
+    there = [part.split("=")[0].strip() for part in columns.split(",")] if columns else []
+    there = there or _others(path, y, group)
+    of_one = [law for law in LAWS.values() if len(law.variables) == 1]
+    several = [law for law in LAWS.values() if law not in of_one and {*law.variables} <= {*there}]
+    # A share that rises to 1 is fitted in its own unit.
+    return [law.name for law in several or of_one if linear or law.name != "exponentiated"]
 
 
 def _read(
@@ -330,7 +333,7 @@ def _show(
     console.print(table)
     if held is not None:
         console.print(
-            f"held out: the {int(held.held_out.sum()):,} rows of the largest runs are predicted from "
+            f"held out: {int(held.held_out.sum()):,} rows of the largest runs are predicted from "
             f"the others with an error of {_error(held.rms, linear)}; {held.covered:.0%} lie "
             f"in their {found.confidence:.0%} intervals",
             highlight=False,
@@ -338,13 +341,13 @@ def _show(
         )
     else:
         errors.print(f"[yellow]no run was held out:[/] {not_held}", soft_wrap=True, highlight=False)
-    for each in said:
-        where = ", ".join(f"{name} = {each[name]:g}" for name in found.law.variables)
-        beyond = each["times_beyond_the_data"]
+    for point in said:
+        where = ", ".join(f"{name} = {point[name]:g}" for name in found.law.variables)
+        beyond = point["times_beyond_the_data"]
         far = f"; {beyond:.3g} times beyond the runs" if beyond > 1.0000001 else ""
         console.print(
-            f"{where}: {y} = {each['value']:.5g} ({each['low']:.4g} to {each['high']:.4g}; one run "
-            f"{each['new_run_low']:.4g} to {each['new_run_high']:.4g}){far}",
+            f"{where}: {y} = {point['value']:.5g} ({point['low']:.4g} to {point['high']:.4g}; "
+            f"one run {point['new_run_low']:.4g} to {point['new_run_high']:.4g}){far}",
             highlight=False,
             soft_wrap=True,
         )
@@ -352,7 +355,7 @@ def _show(
         errors.print(f"[bold yellow]warning:[/] {warning}", soft_wrap=True, highlight=False)
 
 
-def _plot(path: Path, found: LawFit, points: list[dict[str, float]]) -> None:
+def _plot(path: Path, found: LawFit, points: list[dict[str, float]], y: str) -> None:
     """Runs and law over the first variable; of two, the second is the colour."""
     import numpy as np
     from matplotlib import colormaps
@@ -368,7 +371,7 @@ def _plot(path: Path, found: LawFit, points: list[dict[str, float]]) -> None:
     if len(names) == 1:
         said = found.predict({names[0]: grid})
         axes.fill_between(grid, said.low, said.high, alpha=0.2, color="C1", linewidth=0)
-        axes.plot(grid, said.value, color="C1", label=found.law.formula)
+        axes.plot(grid, said.value, color="C1", label=found.law.formula.replace("y =", f"{y} ="))
         axes.plot(x[:, 0], found.y, "o", color="C0", markersize=4, label="runs")
         colours = ["C3"] * len(ahead)
     else:
@@ -381,13 +384,13 @@ def _plot(path: Path, found: LawFit, points: list[dict[str, float]]) -> None:
             x[:, 0], found.y, c=x[:, 1], norm=shade, cmap="viridis", s=16, label="runs"
         )
         figure.colorbar(dots, ax=axes, label=names[1])
-        axes.set_title(found.law.formula, fontsize=9)
+        axes.set_title(found.law.formula.replace("y =", f"{y} ="), fontsize=9)
         colours = [paint(shade(each[1])) for each in ahead]
     for point, row, colour in zip(points, ahead, colours, strict=True):
         said = found.predict(point, new_run=True)
         reach = [[said.value - said.low], [said.high - said.value]]
         axes.errorbar(row[0], said.value, reach, fmt="D", color=colour, capsize=4)
-    axes.set(xscale="log", xlabel=names[0], ylabel="y")
+    axes.set(xscale="log", xlabel=names[0], ylabel=y)
     if found.space == "log":
         axes.set_yscale("log")
     axes.grid(alpha=0.3, which="both")

@@ -14,6 +14,7 @@ _TOGETHER = 0.98  # correlation of two log variables beyond which their terms ca
 _NARROW = 4.0  # a variable that spans less says little of an exponent
 _WIDE = 1.0  # an exponent's interval, in units of the exponent
 _VANISHED = 1e-3  # of the smallest y: an offset below this is no different from none
+_LOOSE = 1e5  # an amplitude is the curve at a distant 1, so its interval is wide; not this wide
 _FAILED = 0.05
 
 
@@ -27,8 +28,8 @@ def doubts(fit: LawFit, failed: float) -> tuple[str, ...]:
         )
     if failed > _FAILED:
         said.append(
-            f"{failed:.0%} of the resamples did not converge; the intervals leave them out and are "
-            "too narrow"
+            f"{failed:.0%} of the resamples did not converge: the intervals are rough, and "
+            f"{fit.law.name} may be too rich for these data"
         )
     said += _of_the_design(fit)
     said += _of_the_parameters(fit)
@@ -72,7 +73,13 @@ def _of_the_parameters(fit: LawFit) -> list[str]:
                     f"{each.name} is not determined: anything from 0 to {estimate.high:.3g} is as "
                     "likely; add larger runs"
                 )
-        elif each.scale == "linear":
+        elif each.scale == "log":
+            if estimate.low * _LOOSE < estimate.high:
+                said.append(
+                    f"{each.name} is not determined: anything from {estimate.low:.3g} to "
+                    f"{estimate.high:.3g}; use a law with fewer parameters"
+                )
+        else:
             wide = estimate.high - estimate.low > _WIDE * abs(estimate.value)
             at_bound = estimate.value <= each.low or estimate.value >= each.high
             if at_bound or (wide and estimate.value != 0):

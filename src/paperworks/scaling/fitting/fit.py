@@ -338,7 +338,8 @@ def _bootstrap(
 ) -> tuple[FloatArray, int]:
     """Theta of each resample of the runs that converged, and how many did not."""
     count = int(runs.max()) + 1
-    kept = []
+    draws = np.empty((resamples, len(theta)))
+    failed = 0
     for at in range(0, resamples, _DRAWS_AT_ONCE):
         size = min(_DRAWS_AT_ONCE, resamples - at)
         times = rng.multinomial(count, np.full(count, 1 / count), size=size)
@@ -352,11 +353,9 @@ def _bootstrap(
             space=space,
             tolerance=1e-7,
         )
-        kept.append(found.theta[found.converged])
-    draws = np.concatenate(kept)
-    if not len(draws):
-        raise ValueError(f"no resample of the runs could be fitted by {law.name}; add runs")
-    return draws, resamples - len(draws)
+        draws[at : at + size] = found.theta
+        failed += int((~found.converged).sum())
+    return draws, failed
 
 
 def _check_y(y: ArrayLike, shape: tuple[int, ...], space: Space) -> FloatArray:

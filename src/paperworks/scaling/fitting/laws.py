@@ -36,7 +36,7 @@ from paperworks.scaling.fitting.law import FloatArray, Law, Parameter
 
 _EXPONENTS = (0.02, 0.06, 0.12, 0.22, 0.37, 0.6, 1.0, 1.8)
 _SAMPLED = 400  # rows that starts look at: they need the shape, not the last digit
-_TINY = 1e-9  # of the smallest y: what a term that least squares drops starts from
+_TINY = 1e-3  # of the smallest y: what a term that least squares drops starts from
 
 
 def _terms_start(

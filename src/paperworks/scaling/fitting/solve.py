@@ -7,7 +7,7 @@ small data, where the time is all Python's.
 
 The curvature of Huber's loss is 1 up to ``delta`` and 0 beyond, which makes Newton's steps fast and
 rash; ``delta / |r|`` beyond, as iteratively reweighted least squares has it, makes them sure and
-slow. The step takes the first and its damping the second.
+slow. So a step takes the first while its damping is small and the second when it has had to rise.
 """
 
 from __future__ import annotations
@@ -24,6 +24,8 @@ from paperworks.scaling.fitting.law import FloatArray, Law
 Space = Literal["log", "linear"]
 
 _BATCH = 2_000_000  # numbers in the Jacobian of one batch: about what the caches hold
+_RISEN = 0.1  # damping at which the sure curvature has replaced the fast one
+_LONGEST = 4.0  # of a step, in the logarithm of a parameter
 _MOST_DAMPING = 1e12
 
 
@@ -68,7 +70,8 @@ def minimise(
     space : {"log", "linear"}
         Whether r is the error of log y or of y.
     tolerance : float
-        A row ends when its step is this small beside ``1 + |theta|``, or promises no decrease.
+        A row ends when its step is this small beside ``1 + |theta|``, or when the decrease that it
+        promises is a hundredth of ``tolerance`` of the loss.
     max_iterations : int
         A row that has not ended by then has not converged.
 
@@ -138,20 +141,18 @@ class _Problem:
         return value - target, jacobian
 
     def loss(self, error: FloatArray, rows: NDArray[np.int64]) -> FloatArray:
-        size = np.abs(error)
-        each = (
-            np.where(size <= self.delta, 0.5 * size * size, self.delta * (size - 0.5 * self.delta))
-            if math.isfinite(self.delta)
-            else 0.5 * size * size
-        )
+        size = np.minimum(np.abs(error), 1e150)  # so that its square is finite
+        each = 0.5 * size * size
+        if math.isfinite(self.delta):
+            each = np.where(size <= self.delta, each, self.delta * (size - 0.5 * self.delta))
         total = each.sum(1) if self.weights is None else (self.weights[rows] * each).sum(1)
         return np.asarray(np.where(np.isfinite(total), total, np.inf))
 
     def model(
         self, error: FloatArray, jacobian: FloatArray, rows: NDArray[np.int64]
     ) -> tuple[FloatArray, FloatArray, FloatArray]:
-        """Gradient (b, p), curvature (b, p, p), and the damping's diagonal (b, p)."""
-        slope, sure, fast = error, None, None
+        """Gradient (b, p) and both curvatures, the fast and the sure one, (b, p, p) each."""
+        slope, fast, sure = error, None, None
         if math.isfinite(self.delta):
             size = np.abs(error)
             fast = (size <= self.delta).astype(float)
@@ -163,14 +164,13 @@ class _Problem:
             fast = weights if fast is None else fast * weights
             sure = weights if sure is None else sure * weights
         gradient = np.matmul(slope[:, None, :], jacobian)[:, 0]
-        scaled = jacobian if fast is None else jacobian * fast[..., None]
-        curvature = np.matmul(scaled.transpose(0, 2, 1), jacobian)
-        diagonal = (
-            np.einsum("bnp,bnp->bp", jacobian, jacobian)
-            if sure is None
-            else np.einsum("bn,bnp,bnp->bp", sure, jacobian, jacobian)
-        )
-        return gradient, curvature, diagonal
+        surely = _gram(jacobian, sure)
+        return gradient, surely if fast is sure else _gram(jacobian, fast), surely
+
+
+def _gram(jacobian: FloatArray, weights: FloatArray | None) -> FloatArray:
+    scaled = jacobian if weights is None else jacobian * weights[..., None]
+    return np.asarray(np.matmul(scaled.transpose(0, 2, 1), jacobian))
 
 
 def _descend(problem: _Problem, theta: FloatArray, tolerance: float, most: int) -> Minima:
@@ -183,23 +183,24 @@ def _descend(problem: _Problem, theta: FloatArray, tolerance: float, most: int) 
     every = np.arange(batch)
     loss = problem.loss(error, every)
     given_up |= ~np.isfinite(loss)
-    gradient, curvature, diagonal = problem.model(error, jacobian, every)
+    gradient, fast, sure = problem.model(error, jacobian, every)
     iterations = 0
     while iterations < most:
         at = np.flatnonzero(~(converged | given_up))
         if not at.size:
             break
         iterations += 1
-        step, promised = _step(
-            problem, theta[at], gradient[at], curvature[at], diagonal[at], damping[at]
-        )
+        step, promised = _step(problem, theta[at], gradient[at], fast[at], sure[at], damping[at])
         trial = theta[at] + step
         error, jacobian = problem.errors(trial, at)
         trial_loss = problem.loss(error, at)
         better = trial_loss < loss[at]
-        small = (np.abs(step) <= tolerance * (1 + np.abs(theta[at]))).all(1)
-        # The rounding of the loss itself hides a smaller decrease.
-        small |= promised <= 1e-14 * loss[at] + 1e-30 * len(problem.logx)
+        # Small for what it is, and not for its damping.
+        scale = 1 + damping[at]
+        small = (np.abs(step) * scale[:, None] <= tolerance * (1 + np.abs(theta[at]))).all(1)
+        # Along a valley that the data leave open a step is long and its worth is nothing.
+        floor = 1e-2 * tolerance * loss[at] + 1e-30 * len(problem.logx)
+        small |= (promised >= 0) & (promised * scale <= floor)
         # A step must be worth its promise before the model behind it is trusted with a longer one.
         worth = (loss[at] - trial_loss) > 0.25 * promised
         damping[at] = np.where(
@@ -211,7 +212,7 @@ def _descend(problem: _Problem, theta: FloatArray, tolerance: float, most: int) 
         theta[moved] = trial[better]
         loss[moved] = trial_loss[better]
         if moved.size:
-            gradient[moved], curvature[moved], diagonal[moved] = problem.model(
+            gradient[moved], fast[moved], sure[moved] = problem.model(
                 error[better], jacobian[better], moved
             )
         converged[at] = small
@@ -223,17 +224,20 @@ def _step(
     problem: _Problem,
     theta: FloatArray,
     gradient: FloatArray,
-    curvature: FloatArray,
-    diagonal: FloatArray,
+    fast: FloatArray,
+    sure: FloatArray,
     damping: FloatArray,
 ) -> tuple[FloatArray, FloatArray]:
     """The damped step of each row within the bounds, and the decrease that it promises."""
     frozen = ((theta <= problem.low) & (gradient > 0)) | ((theta >= problem.high) & (gradient < 0))
     free = ~frozen
     pull = np.where(free, gradient, 0.0)
+    surely = np.minimum(1.0, damping / _RISEN)[:, None, None]
+    curvature = fast + surely * (sure - fast)
+    diagonal = np.einsum("bpp->bp", sure)
     matrix = curvature * (free[:, :, None] & free[:, None, :])
     # What the data say nothing of has no curvature: without a floor its step has no length.
-    floor = np.maximum(diagonal, 1e-12 * diagonal.max(1, keepdims=True) + np.finfo(float).tiny)
+    floor = np.maximum(diagonal, 1e-6 * diagonal.max(1, keepdims=True) + np.finfo(float).tiny)
     index = np.arange(theta.shape[1])
     matrix[:, index, index] += np.where(free, damping[:, None] * floor, 1.0)
     try:
@@ -241,6 +245,8 @@ def _step(
     except np.linalg.LinAlgError:
         step = -pull / (floor * (1 + damping[:, None]))
     step = np.where(np.isfinite(step), step, 0.0)
+    # Where the loss is flat a step is long; the model behind it is not worth that much.
+    step *= np.minimum(1.0, _LONGEST / np.maximum(np.abs(step).max(1, keepdims=True), _LONGEST))
     step = np.clip(theta + step, problem.low, problem.high) - theta
     bend = np.einsum("bp,bpq,bq->b", step, curvature, step)
     promised = -(np.einsum("bp,bp->b", step, gradient) + 0.5 * bend)
