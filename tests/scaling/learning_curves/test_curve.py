@@ -125,6 +125,28 @@ def test_more_is_never_less() -> None:
     assert said.beyond[-1] == pytest.approx(1e3)
 
 
+def test_ends_are_quantiles_of_the_draws() -> None:
+    rng = np.random.default_rng(0)
+    error = three(SIZE) * np.exp(0.05 * rng.standard_normal(14))
+    curve = LearningCurve.fit(SIZE, error, chance=0.9, confidence=0.8, resamples=999)
+    low, high = np.quantile(curve.draws.alpha, [0.1, 0.9])
+    assert curve.exponent.low == pytest.approx(low, rel=0.01)
+    assert curve.exponent.high == pytest.approx(high, rel=0.01)
+    said = curve.predict(SIZE[7])
+    errors = curve.draws.error(SIZE[7:8])[:, 0]
+    assert [float(said.low), float(said.high)] == pytest.approx(np.quantile(errors, [0.1, 0.9]))
+
+
+def test_one_more_measurement_scatters() -> None:
+    """Within dense points the curve is sure, and a measurement is as far off as the points are."""
+    size = np.geomspace(100, 1e5, 200)
+    rng = np.random.default_rng(0)
+    curve = LearningCurve.fit(size, 2 * size**-0.3 * np.exp(0.1 * rng.standard_normal(200)))
+    line, point = (curve.predict(3000.0, new_run=new) for new in (False, True))
+    assert math.log(line.high / line.low) < 0.06
+    assert math.log(point.high / point.low) == pytest.approx(2 * 1.96 * 0.1, rel=0.2)
+
+
 def test_units_do_not_matter() -> None:
     rng = np.random.default_rng(3)
     error = three(SIZE) * np.exp(0.03 * rng.standard_normal(14))

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from scipy.optimize import least_squares
+from scipy.stats import t as student
 
 from paperworks.scaling.learning_curves.curve import check_points
 from paperworks.scaling.learning_curves.selection import (
@@ -130,6 +131,20 @@ def test_draws_spread_as_least_squares_says() -> None:
     expected = sigma_hat / math.sqrt(centred @ centred)
     # Student's t has a standard deviation of sqrt(28 / 26) of the normal's.
     assert draws[:, 1].std() == pytest.approx(expected * math.sqrt(28 / 26), rel=0.05)
+
+
+def test_draws_of_few_points_are_as_wide_as_students() -> None:
+    rng = np.random.default_rng(1)
+    x = np.geomspace(10, 1e5, 6)
+    points = check_points(x, 2 * x**-0.3 * np.exp(0.05 * rng.standard_normal(6)), None)
+    law = Shape().law()
+    fit = fit_robust(law, points.logx, points.error, law.start(points.logx, points.error))
+    plain = replace(fit, delta=math.inf)
+    draws = redraw(law, points.logx, points.error, plain, None, 8000, np.random.default_rng(0))
+    left = np.log(points.error) - law.evaluate(fit.theta[None], points.logx)[0][0]
+    error = math.sqrt(left @ left / 4 / ((np.log(x) - np.log(x).mean()) ** 2).sum())
+    reach = np.quantile(np.abs(draws[:, 1] - fit.theta[1]), 0.95)
+    assert reach == pytest.approx(student.ppf(0.975, 4) * error, rel=0.15)
 
 
 def test_draws_come_from_all_shapes_by_their_weights() -> None:

@@ -138,14 +138,14 @@ class Constants:
             ratio = (self.log_a - np.log(error - self.floor)) / self.alpha  # log x, if no plateau
             log_d = np.log(self.bend)
             steps = (ratio - log_d) / self.sharpness
-            # x^(1/s) = (A / (y - E))^(1/(alpha s)) - d^(1/s)
+            # x^(1/s) = (A / (y - E))^(1/(alpha s)) - d^(1/s), and x = 0 where that is not positive:
+            # chance is as good.
             log_x = np.where(
                 np.isfinite(log_d),
                 log_d + self.sharpness * _log_expm1(steps),
                 ratio,
             )
             found = np.exp(log_x)
-        found = np.where(error >= self.chance, 0.0, found)
         return np.where((error <= self.floor) | np.isnan(found), math.inf, found)
 
     def slope(self, size: FloatArray) -> FloatArray:
