@@ -94,6 +94,9 @@ def test_records():
     solutions = get("gsm8k-solutions").test
     graded = [problem["175b_verification"]["is_correct"] for problem in solutions]
     assert round(100 * np.mean(graded), 1) == 56.3
+    curves = get("learning-curve-benchmark")
+    assert len(curves.train) + len(curves.test) == 20_282
+    assert len({(row["Domain"], row["Task"], row["Model"]) for row in curves.train}) == 92
     humaneval = get("humaneval").test
     assert len(humaneval) == 164
     namespace: dict = {}

@@ -132,6 +132,15 @@ def test_json_lines(write):
     assert read == {"train": (), "test": tuple(records)}
 
 
+def test_csv_records(write):
+    first = write("a.csv.gz", b'name,Training,y\n"6 Enc, 6 Dec",1,0.5\nb,0,0.25\n')
+    read = READERS["csv_records"](
+        [first, write("b.csv", b"name,Training,y\nc,1,2\n")], training="Training"
+    )
+    assert [row["name"] for row in read["train"]] == ["6 Enc, 6 Dec", "c"]
+    assert read["test"] == ({"name": "b", "Training": "0", "y": "0.25"},)
+
+
 def small_graph():
     graph = nx.gnm_random_graph(9, 14, seed=4)
     features = sp.random(9, 5, 0.4, "csr", dtype=np.float32, rng=np.random.default_rng(0))

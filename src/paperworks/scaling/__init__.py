@@ -46,6 +46,10 @@ from paperworks.scaling.generalization_difficulty.dimension import (
 from paperworks.scaling.generalization_difficulty.meta_learning import MetaLearningTask
 from paperworks.scaling.generalization_difficulty.published import published_tasks
 from paperworks.scaling.generalization_difficulty.separation import ClassDistance, class_distance
+from paperworks.scaling.learning_curves.curve import LearningCurve
+from paperworks.scaling.learning_curves.growth import ModelGrowth
+from paperworks.scaling.learning_curves.shared import SharedExponent
+from paperworks.scaling.learning_curves.table import read_learning_curves
 from paperworks.scaling.lines import BadLineError
 from paperworks.scaling.nmt.bleu import BleuLaw, compare_bleu_laws
 from paperworks.scaling.nmt.composition import Composition, fit_test_sets
@@ -128,6 +132,11 @@ __all__ = [
     "CriticalBatch",
     "fit_steps_law",
     "fit_trajectory",
+    # learning curves
+    "LearningCurve",
+    "SharedExponent",
+    "ModelGrowth",
+    "read_learning_curves",
     # repeated sampling: measure
     "coverage",
     "Coverage",

@@ -1,7 +1,9 @@
-"""Readers of running text and of problems as JSON lines."""
+"""Readers of running text, of problems as JSON lines, and of tables of records."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import zipfile
 from collections.abc import Sequence
@@ -46,3 +48,15 @@ def json_lines(paths: Sequence[Path]) -> Fields:
         part = "train" if path.name.startswith("train") else "test"
         parts[part] = tuple(json.loads(line) for line in lines if line.strip())
     return dict(parts)
+
+
+def csv_records(paths: Sequence[Path], *, training: str) -> Fields:
+    """Tables with a header and the same columns; where ``training`` is 1 a row is for training.
+
+    Cells stay strings, as published.
+    """
+    parts: dict[str, list[dict[str, str]]] = {"train": [], "test": []}
+    for path in paths:
+        for row in csv.DictReader(io.StringIO(unpacked(path).decode("utf-8"), newline="")):
+            parts["train" if row[training] == "1" else "test"].append(row)
+    return {name: tuple(rows) for name, rows in parts.items()}
