@@ -34,9 +34,7 @@ def refit() -> None:
     x, loss = published()
     kept = np.argsort(x["D"])[5:]
     some = {name: column[kept] for name, column in x.items()}
-    print(
-        "\n| constant | Besiroglu et al. | the same runs, delta = 0.001 | all runs, delta by noise |"
-    )
+    print("\n| constant | theirs | the same runs, delta = 0.001 | all runs, delta by noise |")
     print("|---|---|---|---|")
     theirs = {"E": 1.82, "A": 482.01, "alpha": 0.35, "B": 2085.43, "beta": 0.37}
     same = fit_law("chinchilla", some, loss[kept], delta=1e-3).parameters
@@ -56,9 +54,8 @@ def refit() -> None:
 
 def coverage(repeats: int = 400) -> None:
     """How often nominal 95 % intervals hold, over repeats of the whole fit."""
-    print(
-        "\n| law | runs | noise | constants | prediction | one more run |\n|---|---|---|---|---|---|"
-    )
+    print("\n| law | runs | noise | constants | prediction | one more run |")
+    print("|---|---|---|---|---|---|")
     for name, true, n, heavy in (
         ("power-offset", OFFSET, 12, False),
         ("power-offset", OFFSET, 12, True),

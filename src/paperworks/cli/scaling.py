@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli import learning_curves
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
 if TYPE_CHECKING:
     from paperworks.scaling import HeldOut, Law, LawFit, Runs
 
 app = typer.Typer(help="Scaling laws from your own runs.", no_args_is_help=True)
-app.command("curve")(learning_curves.curve)
 
 _SHOWN = 10
 

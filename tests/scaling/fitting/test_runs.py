@@ -47,7 +47,7 @@ def test_every_form_reads_alike(tmp_path: Path, name: str, text: str) -> None:
         ("c,-8e6,3", "params must be > 0, got '-8e6'"),
         ("c,8e6,0", "loss must be > 0, got '0'"),
         ("c,8e6,inf", "loss must be finite, got 'inf'"),
-        (",8e6,3", "run, which names the run, is empty"),
+        (",8e6,3", "run is missing"),
         ('"c,8e6,3', "not CSV"),
     ],
 )

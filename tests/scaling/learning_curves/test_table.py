@@ -40,7 +40,7 @@ def test_columns_accuracies_and_bad_lines(file: Path) -> None:
     assert [(bad.line, bad.why.split(";")[0]) for bad in table.bad] == [
         (5, "acc must be < 1: no errors have no place on a log scale"),
         (6, "acc must be between 0 and 1, got 1.2"),
-        (7, "seed, which names the run, is empty"),
+        (7, "seed is missing"),
         (8, "examples must be > 0, got '-5'"),
     ]
     assert "is it in per cent?" in table.bad[1].why

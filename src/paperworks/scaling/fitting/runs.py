@@ -111,7 +111,7 @@ def read_runs(
                 if values[column] <= 0:
                     raise ValueError(f"{column} must be > 0, got {record[column]!r}")
             if group is not None and record.get(group) in (None, ""):
-                raise ValueError(f"{group}, which names the run, is empty")
+                raise ValueError(f"{group} is missing")
         except ValueError as error:
             bad.append(BadLine(number, str(error)))
             if strict:
