@@ -16,6 +16,7 @@ from paperworks.compression.pipeline import OtherRunError, compress
 from paperworks.compression.saving import load_compressed
 from paperworks.compression.steps import Step
 from paperworks.compression.text import perplexity
+from paperworks.data.errors import CorruptDataError
 
 pytest.importorskip("safetensors")
 
@@ -168,3 +169,36 @@ def test_embeddings_alone_can_be_small(settings: dict[str, Any]) -> None:
     formats = {each["name"]: each["format"] for each in report["layers"]}
     assert formats.pop("model.embed_tokens") == "int8"
     assert set(formats.values()) == {"float32"}
+
+
+def test_a_model_without_all_its_weights_is_refused(
+    settings: dict[str, Any], llama_folder: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = llama_folder / "model.safetensors"
+    tensors = load_file(path)
+    name = "model.layers.2.mlp.up_proj.weight"
+    whole = tensors.pop(name)
+    for broken in (tensors, tensors | {name: whole[:5].clone()}):
+        save_file(broken, path, metadata={"format": "pt"})
+        with pytest.raises(CorruptDataError, match=rf"1 of its weights are missing .*{name}"):
+            compress(**settings)
+    assert not list(settings["out"].parent.glob("small*"))
+
+
+def test_a_packed_model_is_refused_and_a_pruned_one_goes_on(settings: dict[str, Any]) -> None:
+    first, packed = settings["out"], settings["out"].with_name("packed")
+    compress(**settings | {"steps": STEPS[:1]})
+    # Pruned first and quantized later is the same as both at once.
+    report = compress(**settings | {"model": first, "steps": STEPS[1:], "out": packed})
+    again = compress(**settings | {"out": first.with_name("at-once")})
+    assert report["after"]["perplexity"] == again["after"]["perplexity"]
+    onward = settings | {"model": packed, "out": first.with_name("more")}
+    with pytest.raises(ValueError, match=r"already compressed \(21 layers of few bits"):
+        compress(**onward)
+    for note in ("compression.json", "report.json"):
+        (packed / note).unlink()
+    with pytest.raises(CorruptDataError, match="a compressed model, not one of transformers"):
+        compress(**onward)
+    assert not list(first.parent.glob("more*"))

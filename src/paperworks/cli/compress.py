@@ -64,11 +64,12 @@ def compress(
     """
     from paperworks.compression.pipeline import compress as run
     from paperworks.compression.steps import Step
+    from paperworks.data.errors import DataError
     from paperworks.report.compression import render_compression
 
     steps = [Step("prune", text) for text in prune or ()]
     steps += [Step("quantize", text) for text in quantize or ()]
-    with user_errors(ValueError, OSError, ImportError):
+    with user_errors(ValueError, OSError, ImportError, DataError):
         text = _text(calibration)
         if heldout is None:
             cut = int(len(text) * (1 - _HELD_OUT))
@@ -110,9 +111,10 @@ def evaluate(
     from paperworks.compression.saving import FORM, load_compressed
     from paperworks.compression.text import perplexity
     from paperworks.data import load_model
+    from paperworks.data.errors import DataError
     from paperworks.data.files import human_size
 
-    with user_errors(ValueError, OSError, ImportError):
+    with user_errors(ValueError, OSError, ImportError, DataError):
         compressed = Path(folder, FORM).is_file() or Path(folder, "report.json").is_file()
         network, tokenizer = (load_compressed if compressed else load_model)(folder)
         words = _text(text)

@@ -19,10 +19,10 @@ from paperworks.compression.checkpoint import FolderCheckpoint
 from paperworks.compression.describe import bits_per_weight, describe, model_bytes
 from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.layerwise import LayerwiseMethod
-from paperworks.compression.saving import save_compressed
+from paperworks.compression.saving import FORM, load_compressed, read_form, save_compressed
 from paperworks.compression.steps import Step
 from paperworks.compression.text import calibration_windows, encode, perplexity
-from paperworks.data import load_model
+from paperworks.data import LoadedModel, load_model
 from paperworks.writing import read_json, write_json
 
 REPORT = "report.json"
@@ -102,8 +102,7 @@ def compress(
     methods = [step.method() for step in steps]
     small = None if embeddings is None else EmbeddingQuantizer(embeddings)
     started = time.perf_counter()
-    loaded = load_model(model)
-    network, tokenizer = loaded
+    network, tokenizer = _load(model)
     batches = calibration_windows(tokenizer, calibration, length=length, count=windows, seed=seed)
     encode(tokenizer, heldout, length)  # an error now and not after the work
     request = {
@@ -149,6 +148,19 @@ def compress(
     made.rename(target)
     shutil.rmtree(partial)
     return report
+
+
+def _load(model: str | os.PathLike[str]) -> LoadedModel:
+    """The model; one that was pruned here, and no more, can be worked on further."""
+    if not Path(model, FORM).is_file():
+        return load_model(model)
+    packed = read_form(model)["layers"]
+    if packed:
+        raise ValueError(
+            f"{os.fspath(model)} is already compressed ({len(packed)} layers of few bits, as "
+            f"{next(iter(packed))}): take the model that it was made from, with all steps at once"
+        )
+    return load_compressed(model)
 
 
 def _apply(
