@@ -162,7 +162,8 @@ class Memory:
     def holds(self, block: str) -> bool:
         return block in self.kept
 
-    def restore(self, block: str) -> dict[str, nn.Module]:
+    def restore(self, block: str, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        assert set(layers) == set(self.kept[block])
         return self.kept[block]
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
@@ -245,3 +246,17 @@ def test_bad_calibration_is_named() -> None:
     with pytest.raises(ValueError, match="never reach idle: leave them out with skip="):
         Halve()(unused, [torch.randn(2, 4)])
     Halve(skip=["idle"])(unused, [torch.randn(2, 4)])
+
+
+class Standardized(nn.Conv2d):
+    """Multiplies with something else than its weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
+
+
+def test_a_layer_that_is_not_understood_is_named() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Standardized(4, 4, 3))
+    with pytest.raises(ValueError, match=r"1: a Standardized is not understood.*leave it out"):
+        Halve()(model, [torch.randn(1, 3, 8, 8)])
+    Halve(skip=["1"])(model, [torch.randn(1, 3, 8, 8)])

@@ -39,8 +39,8 @@ class Checkpoint(Protocol):
     def holds(self, block: str) -> bool:
         """Whether a block is finished."""
 
-    def restore(self, block: str) -> dict[str, nn.Module]:
-        """The compressed layers of a finished block by name."""
+    def restore(self, block: str, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        """The compressed layers of a finished block by name, in the place of ``layers``."""
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
         """Keep the compressed layers of a block."""
@@ -125,11 +125,11 @@ class LayerwiseMethod(ABC):
             for done, stage in enumerate(stages):
                 if progress is not None:
                     progress(done, len(stages), stage.name)
+                mine = {name: layers[name] for name in stage.layers}
                 if checkpoint is not None and stage.name in kept:
-                    new = checkpoint.restore(stage.name)
+                    new = checkpoint.restore(stage.name, mine)
                 else:
                     left -= 1
-                    mine = {name: layers[name] for name in stage.layers}
                     observers = {
                         name: self.observer(name, layer) if batches else None
                         for name, layer in mine.items()
@@ -170,7 +170,11 @@ def _observing(
             if not bool(torch.isfinite(args[0]).all()):
                 raise ValueError(f"the inputs of {name} are not finite on the calibration data")
             reached.add(name)
-            observer.update(input_rows(layer, args[0]))
+            try:
+                rows = input_rows(layer, *args)
+            except ValueError as error:
+                raise ValueError(f"{name or 'the layer'}: {error}; leave it out with skip=") from None
+            observer.update(rows)
 
         hooks.append(layer.register_forward_pre_hook(see))
     try:

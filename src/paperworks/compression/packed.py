@@ -8,6 +8,7 @@ and on disk, and its scales 4 bytes each beside it. A row is padded to a multipl
 
 from __future__ import annotations
 
+import copy
 import math
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch.nn import functional
 from paperworks.compression import kernels
 from paperworks.compression.grids import FloatGrid, Grid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import conv_settings
+from paperworks.compression.layers import group_count
 
 FEW_ROWS = 4  # up to so many rows of input, decoding in registers beats decoding to memory
 _CHUNK = 1 << 22  # weights decoded at a time otherwise: 16 MB
@@ -308,7 +309,7 @@ def _unpack(packed: Tensor, bits: int) -> Tensor:
 
 
 class QuantizedLayer(nn.Module):
-    """What a linear layer and a convolution have: packed weight, bias, and rounding of inputs."""
+    """What the layers here have: packed weight, bias, and rounding of inputs."""
 
     bias: Tensor | None
 
@@ -322,6 +323,11 @@ class QuantizedLayer(nn.Module):
         self.weight = weight
         self.register_buffer("bias", None if bias is None else bias.detach())
         self.input_quantizer = input_quantizer
+
+    @property
+    def groups(self) -> int:
+        """How many independent matrices share the weight, as those of a grouped convolution."""
+        return 1
 
     def rounded(self, x: Tensor) -> Tensor:
         """The input as the weight sees it."""
@@ -345,33 +351,48 @@ class QuantizedLinear(QuantizedLayer):
         return self.weight.linear(self.rounded(x), self.bias)
 
 
-class QuantizedConv2d(QuantizedLayer):
-    """A two-dimensional convolution on a packed weight; the rest as of :class:`QuantizedLinear`.
+class QuantizedForward(QuantizedLayer):
+    """A layer with the forward of the one that it takes the place of, on a packed weight.
 
-    The weight is decoded whole at each call: a convolution uses it many times.
+    For convolutions, which have settings and ways of padding, and for subclasses, which may do
+    anything before and after. The weight is decoded whole at each call.
+
+    Parameters
+    ----------
+    weight : PackedWeight
+    layer : Linear, Conv2d or a subclass
+        What it is beside its weight and bias is kept.
+    bias : (out,) float, optional
+    input_quantizer : InputQuantizer, optional
+        Applied to what forward is given: before a padding of the layer's own.
     """
 
     def __init__(
         self,
         weight: PackedWeight,
+        layer: nn.Module,
         bias: Tensor | None = None,
         input_quantizer: InputQuantizer | None = None,
-        *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
     ):
         super().__init__(weight, bias, input_quantizer)
-        self.settings = {
-            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups
-        }  # fmt: skip
+        self.layer = copy.copy(layer)
+        self.layer._parameters = {**layer._parameters, "weight": None, "bias": None}
 
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) to the same of the output."""
+    @property
+    def groups(self) -> int:
+        """As of :class:`QuantizedLayer`."""
+        return group_count(self.layer)
+
+    def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
+        """As of the layer."""
         x = self.rounded(x)
-        weight = self.weight.dequantize(x.dtype)
-        return functional.conv2d(x, weight, self.bias, **self.settings)
+        layer = copy.copy(self.layer)  # of this call, so that calls do not see one another
+        layer.__dict__.update(weight=self.weight.dequantize(x.dtype), bias=self.bias)
+        return layer.forward(x, *more, **named)
+
+
+class QuantizedConv2d(QuantizedForward):
+    """A two-dimensional convolution on a packed weight."""
 
 
 class QuantizedEmbedding(nn.Module):
@@ -411,10 +432,11 @@ def quantized(
     ValueError
         If the layer is no Linear, Conv2d or Embedding.
     """
-    if isinstance(layer, nn.Linear):
+    if type(layer) is nn.Linear:
         return QuantizedLinear(weight, layer.bias, input_quantizer)
-    if isinstance(layer, nn.Conv2d):
-        return QuantizedConv2d(weight, layer.bias, input_quantizer, **conv_settings(layer))
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedForward
+        return kind(weight, layer, layer.bias, input_quantizer)
     if isinstance(layer, nn.Embedding) and input_quantizer is None:
         return QuantizedEmbedding(weight)
     raise ValueError(f"no packed form of {type(layer).__name__}: use Linear, Conv2d or Embedding")

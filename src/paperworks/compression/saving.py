@@ -23,6 +23,7 @@ from paperworks.compression.packed import (
     PackedWeight,
     QuantizedConv2d,
     QuantizedEmbedding,
+    QuantizedForward,
     QuantizedLayer,
     QuantizedLinear,
 )
@@ -168,8 +169,11 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
     tokenizer = None
     if model is None:
         model, tokenizer = _skeleton(Path(folder))
-    for name, form in record["layers"].items():
-        replace(model, name, build(form))
+    try:
+        for name, form in record["layers"].items():
+            replace(model, name, build(form, _at(model, name)))
+    except AttributeError as error:
+        raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
     tensors = load_file(Path(folder, WEIGHTS))
     tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
     try:
@@ -189,25 +193,29 @@ def form_of(module: nn.Module) -> dict[str, Any] | None:
         form["bias"] = module.bias is not None
         quantizer = module.input_quantizer
         form["input"] = None if quantizer is None else quantizer.spec()
-    if isinstance(module, QuantizedConv2d):
-        form["settings"] = module.settings
     return form
 
 
-def build(form: dict[str, Any]) -> nn.Module:
-    """A layer of that form, with empty tensors."""
+def build(form: dict[str, Any], layer: nn.Module | None) -> nn.Module:
+    """A layer of that form, with empty tensors, in the place of ``layer``."""
     weight = PackedWeight.from_spec(form["weight"])
     if form["kind"] == "QuantizedEmbedding":
         return QuantizedEmbedding(weight)
     bias = torch.empty(weight.shape[0]) if form["bias"] else None
     quantizer = None if form["input"] is None else InputQuantizer.from_spec(form["input"])
-    settings = form.get("settings", {})
-    return _KINDS[form["kind"]](weight, bias, quantizer, **settings)
+    if form["kind"] == "QuantizedLinear":
+        return QuantizedLinear(weight, bias, quantizer)
+    if layer is None:
+        raise AttributeError(f"no layer in the place of a {form['kind']}")
+    kind = QuantizedConv2d if form["kind"] == "QuantizedConv2d" else QuantizedForward
+    return kind(weight, layer, bias, quantizer)
 
 
-_KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (QuantizedLinear, QuantizedConv2d, QuantizedEmbedding)
-}
+def _at(model: nn.Module, name: str) -> nn.Module | None:
+    try:
+        return model.get_submodule(name)
+    except AttributeError:  # a part of a layer that was rewritten
+        return None
 
 
 def _tie(model: nn.Module, aliases: dict[str, str]) -> None:

@@ -81,7 +81,7 @@ def _packed(layer: Any) -> nn.Module:
     if not rounding.symmetric:
         offset = scale * (rounding.low - rounding.zero_point())
     return packed_layer(
-        layer,
+        layer.plain(),
         codes.flatten(1).to(torch.uint8),
         IntegerGrid(rounding.bits, signed=rounding.symmetric),
         scale,

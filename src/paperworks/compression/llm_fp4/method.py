@@ -24,7 +24,6 @@ from paperworks.compression.llm_fp4.search import (
 from paperworks.compression.observers import InputHessian, InputRange, InputSample
 from paperworks.compression.packed import (
     PackedWeight,
-    QuantizedConv2d,
     QuantizedLayer,
     packed_layer,
 )
@@ -246,8 +245,7 @@ def _shifted(name: str, layer: QuantizedLayer, grid: FloatGrid, beta: Tensor) ->
             f"over {MAX_BITS} bits: leave the model unfolded, or give {name} fewer bits"
         )
     wider = FloatGrid(exponent, grid.mantissa)
-    groups = int(layer.settings["groups"]) if isinstance(layer, QuantizedConv2d) else 1
-    levels = grid.decode(weight.unpack()).view(groups, -1, weight.fan_in)
+    levels = grid.decode(weight.unpack()).view(layer.groups, -1, weight.fan_in)
     ratio = wider.largest / grid.largest  # a power of two
     levels = levels * (spread(beta, levels) * ratio)[:, None]
     codes = wider.encode(levels.view(-1, weight.fan_in))

@@ -88,4 +88,4 @@ def _packed(part: Any) -> nn.Module:
     inputs = part.input_quantizer
     if inputs is not None:
         inputs = InputQuantizer.of_integers(inputs.low, inputs.high, inputs.scale(torch.ones(())))
-    return quantized(part, packed, inputs)
+    return quantized(part.plain(), packed, inputs)
