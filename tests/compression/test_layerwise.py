@@ -65,10 +65,25 @@ class Residual(nn.Module):
         return self.head(x + self.parts[1](x.relu())) + self.head(x)
 
 
+class InPlace(nn.Module):
+    """Changes its input, as a residual connection may and an activation often does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nn.functional.silu(x, inplace=True)
+        x += self.inner(x)
+        return x
+
+
 def batches_for(model: nn.Module) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
     if isinstance(model, Residual):
         return [{"x": torch.randn(3, 4, generator=generator)} for _ in range(3)]
+    if isinstance(model[0] if isinstance(model, nn.Sequential) else model, InPlace):
+        return [torch.randn(3, 4, generator=generator) for _ in range(3)]
     if isinstance(model, nn.Sequential):
         return [torch.randn(2, 3, 6, 6, generator=generator) for _ in range(3)]
     tokens = torch.randint(29, (4, 2, 12), generator=generator)
@@ -89,22 +104,27 @@ def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: li
     for each in changed:
         model.get_submodule(each).weight.data *= 0.5
     layer = model.get_submodule(name)
-    layer.register_forward_pre_hook(lambda _, args: rows.append(input_rows(layer, args[0])))
+    layer.register_forward_pre_hook(
+        lambda _, args: rows.append(input_rows(layer, args[0]).clone())
+    )
     with torch.no_grad():
-        for batch in batches:
+        for batch in copy.deepcopy(batches):
             call(model, batch)
     return torch.cat(rows, 1)
 
 
-@pytest.fixture(params=["llama", "conv", "residual"])
+@pytest.fixture(params=["llama", "conv", "residual", "in place"])
 def model(request: pytest.FixtureRequest) -> nn.Module:
     if request.param == "llama":
         return request.getfixturevalue("llama")
+    if request.param == "in place":
+        return nn.Sequential(*[InPlace() for _ in range(3)])
     return {"conv": conv_net, "residual": Residual}[request.param]()
 
 
 def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Module) -> None:
     original, batches = copy.deepcopy(model), batches_for(model)
+    given = copy.deepcopy(batches)
     names = list(compressible(model))
     stages = plan(model.eval(), names, batches)
     model.train()
@@ -121,6 +141,8 @@ def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Modul
         weight = original.get_submodule(name).weight * 0.5
         assert torch.equal(model.get_submodule(name).weight, weight)
     assert all(module.training for module in model.modules())
+    for batch, before in zip(batches, given, strict=True):
+        torch.testing.assert_close(batch, before, rtol=0, atol=0)
 
 
 def test_chains_are_found() -> None:
@@ -260,3 +282,38 @@ def test_a_layer_that_is_not_understood_is_named() -> None:
     with pytest.raises(ValueError, match=r"1: a Standardized is not understood.*leave it out"):
         Halve()(model, [torch.randn(1, 3, 8, 8)])
     Halve(skip=["1"])(model, [torch.randn(1, 3, 8, 8)])
+
+
+class Masked(nn.Module):
+    """A block with an argument beside the hidden state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return x + self.inner(x * mask)
+
+
+class Alternating(nn.Module):
+    """Gives every second block another mask, as models with windows of attention do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Masked() for _ in range(4)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for number, block in enumerate(self.blocks):
+            x = block(x, mask=torch.full((4,), 1.0 + number % 2))
+        return x
+
+
+def test_each_block_gets_its_own_arguments() -> None:
+    model, batches = Alternating(), [torch.randn(3, 4), torch.randn(2, 4)]
+    original, method = copy.deepcopy(model), Halve()
+    names = list(compressible(model))
+    assert len(plan(model, names, batches)) > 4  # a chain
+    method(model, batches)
+    for number, name in enumerate(names):
+        expected = expected_inputs(original, names[:number], name, batches)
+        torch.testing.assert_close(method.seen[name], expected)

@@ -97,6 +97,10 @@ def test_a_large_product_runs_in_parts_and_threads() -> None:
     expected = x.double() @ weight.T
     torch.testing.assert_close(packed.linear(x).double(), expected, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(packed.linear(many).double()[2:3], expected, rtol=1e-4, atol=1e-3)
+    bias = torch.linspace(-50, 50, 4100)
+    for given in (x, many):
+        product = packed.linear(given, bias).double()[:1]
+        torch.testing.assert_close(product, expected + bias, rtol=1e-4, atol=1e-3)
 
 
 def test_gradients_reach_the_input() -> None:
