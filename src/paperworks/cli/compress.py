@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors, write_report
+from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
 _HELD_OUT = 0.2  # of the calibration text, where no other text is given
@@ -37,11 +37,15 @@ def compress(
     ] = None,
     quantize: Annotated[
         list[str] | None,
-        typer.Option(help="METHOD:BITS, as llm-fp4:w4a4, nupes:w4 or rtn:w4g128."),
+        typer.Option(help="METHOD:BITS, as llm-fp4:w4a4, nupes:w4 or rtn:w4g64."),
     ] = None,
     embeddings: Annotated[
         int | None,
         typer.Option(help="Bits of the embeddings and the head tied to them. Default: float."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers that all steps leave alone, as 'model.layers.0.*'."),
     ] = None,
     heldout: Annotated[
         str | None,
@@ -88,9 +92,10 @@ def compress(
                 heldout_windows=heldout_windows,
                 seed=seed,
                 embeddings=embeddings,
+                skip=skip or (),
+                page=render_compression,
                 progress=progress,
             )
-        write_report(out / "report.html", render_compression(report))
     if json:
         print_json(report)
         return

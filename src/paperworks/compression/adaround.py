@@ -30,11 +30,10 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.grids import IntegerGrid, positive
-from paperworks.compression.layers import SKIP, weight_matrix
+from paperworks.compression.layers import SKIP, column_groups, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.observers import InputHessian
 from paperworks.compression.packed import packed_layer
-from paperworks.compression.rounding import column_groups
 
 PENALTY = 60.0
 """Strength of the penalty at the end, for both methods here."""

@@ -29,7 +29,8 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TILE = 64
+from paperworks.compression.layers import TILE
+
 LANES = 8
 AFFINE, TABLE, SIGNED, FLOAT = range(4)
 """Kinds of decoding. SIGNED: a table of magnitudes below a sign bit. FLOAT + m: ExMm, read as

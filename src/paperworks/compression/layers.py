@@ -16,6 +16,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+TILE = 64
+"""Columns that are packed together: a group with a scale of its own is a multiple of them."""
 SKIP = ("lm_head",)
 """Left alone by default: the output head of a language model, as every paper here leaves it."""
 
@@ -143,6 +145,28 @@ def weight_matrix(layer: nn.Module) -> Tensor:
 def group_count(layer: nn.Module) -> int:
     """How many independent matrices share the weight: the groups of a convolution, or one."""
     return layer.groups if isinstance(layer, nn.Conv2d) else 1
+
+
+def column_groups(name: str, weight: Tensor, group: int | None) -> int:
+    """How many groups of ``group`` columns a weight has; one where there is no group.
+
+    Raises
+    ------
+    ValueError
+        If they do not fill it, or do not fill the tiles that weights are packed in.
+    """
+    if group is None:
+        return 1
+    columns = weight.shape[1]
+    if group < 1 or columns % group or (group != columns and group % TILE):
+        fitting = [size for size in range(TILE, columns, TILE) if columns % size == 0]
+        sizes = f"{', '.join(map(str, fitting))} would do" if fitting else "no other would do"
+        raise ValueError(
+            f"group={group} does not divide the {columns} columns of {name or 'the layer'} into "
+            f"multiples of {TILE}: {sizes}; or give no group, or leave it out with "
+            f"skip=[..., {name!r}]"
+        )
+    return columns // group
 
 
 def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:

@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.chain import evaluation, plan
-from paperworks.compression.layers import SKIP, as_batches, compressible, input_rows, replace
+from paperworks.compression.layers import (
+    SKIP,
+    as_batches,
+    column_groups,
+    compressible,
+    input_rows,
+    replace,
+    weight_matrix,
+)
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of blocks done, their total, and the name of the one that starts."""
@@ -64,8 +72,25 @@ class LayerwiseMethod(ABC):
     def __init__(self, *, skip: Sequence[str] = SKIP):
         self.skip = tuple(skip) if not isinstance(skip, str) else skip
 
-    def check(self, layers: dict[str, nn.Module]) -> None:  # noqa: B027
-        """Refuse, before any work is done, layers that cannot be compressed so. By default none."""
+    group: int | None = None
+    """Columns of a weight that share a scale, for methods that have such."""
+
+    def check(self, layers: dict[str, nn.Module]) -> None:
+        """Refuse, before any work is done, layers that cannot be compressed so."""
+        for name, layer in layers.items():
+            column_groups(name, weight_matrix(layer), self.group)
+
+    def targets(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The layers of ``model`` that it would work on, by name.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or one that cannot be compressed so; see :func:`layers.compressible`.
+        """
+        layers = compressible(model, skip=self.skip)
+        self.check(layers)
+        return layers
 
     def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:  # noqa: B027
         """Look at the whole model once, before the walk. By default nothing."""
@@ -112,10 +137,9 @@ class LayerwiseMethod(ABC):
             If no layer is left to compress, a weight is not finite or tied to another, there is
             no calibration data, or a layer does not run on it.
         """
-        layers = compressible(model, skip=self.skip)
+        layers = self.targets(model)
         blind = self.calibration == "optional" and calibration is None
         batches = [] if blind or self.calibration == "unused" else as_batches(calibration)
-        self.check(layers)
         with evaluation(model):
             stages = plan(model, list(layers), batches)
             kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}
