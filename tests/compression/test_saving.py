@@ -113,7 +113,7 @@ def test_a_cut_off_or_changed_folder_is_refused(saved: Path) -> None:
     with pytest.raises(DamagedModelError, match="copy it again or compress again"):
         load_compressed(saved)
     weights.unlink()
-    with pytest.raises(DamagedModelError, match=r"None of \d"):
+    with pytest.raises(DamagedModelError, match="holds no model.safetensors: copy it again"):
         load_compressed(saved)
     (saved / "compression.json").unlink()
     with pytest.raises(DamagedModelError, match=r"no compression.json.*cut off"):
@@ -126,9 +126,32 @@ def test_a_newer_or_unreadable_format_is_refused(saved: Path) -> None:
     path.write_text(json.dumps(record | {"format": 99}))
     with pytest.raises(DamagedModelError, match="format 99, this version reads 1"):
         load_compressed(saved)
-    path.write_text("{")
-    with pytest.raises(DamagedModelError, match="cannot be read"):
+    cut = [{key: value for key, value in record.items() if key != lost} for lost in record]
+    cut += [record | {"weights": {}}, record | {"layers": 3}]
+    for text in ("{", "[]", *map(json.dumps, cut)):
+        path.write_text(text)
+        with pytest.raises(DamagedModelError, match="cannot be read"):
+            load_compressed(saved)
+    name, form = next(iter(record["layers"].items()))
+    path.write_text(json.dumps(record | {"layers": {name: {**form, "weight": {}}}}))
+    with pytest.raises(DamagedModelError, match="does not fit the model"):
         load_compressed(saved)
+
+
+def test_a_damaged_configuration_or_tokenizer_is_refused(
+    tmp_path: Path, llama: Any, tokenizer: Any
+) -> None:
+    folder = save_compressed(Round()(llama), tmp_path / "small", tokenizer=tokenizer)
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DamagedModelError, match=r"small cannot be read: "):
+            load_compressed(folder)
+        (folder / name).unlink()
+        with pytest.raises(DamagedModelError, match=rf"small holds no {name}: copy it again"):
+            load_compressed(folder)
+        (folder / name).write_bytes(whole)
+    load_compressed(folder)
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_stays(

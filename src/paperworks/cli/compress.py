@@ -156,7 +156,10 @@ def _text(source: str) -> str:
 
     path = Path(source)
     if path.is_file():
-        return path.read_text("utf-8")
+        try:
+            return path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not a text in UTF-8: {error}") from error
     if source not in data.names():
         raise ValueError(f"{source} is no file here, and no data set: see `paperworks data list`")
     loaded = data.load(source)

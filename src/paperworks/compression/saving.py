@@ -98,6 +98,7 @@ def save_compressed(
             "format": FORMAT,
             "layers": forms,
             "aliases": aliases,
+            "files": sorted(path.name for path in made.iterdir()),
             "weights": {"size": (made / WEIGHTS).stat().st_size, "sha256": sha256(made / WEIGHTS)},
             **(notes or {}),
         }
@@ -117,7 +118,9 @@ def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
     folder = Path(folder)
     try:
         record = json.loads((folder / FORM).read_text("utf-8"))
-        version, weights = record["format"], record["weights"]
+        version, weights = record["format"], (record["weights"]["size"], record["weights"]["sha256"])
+        missing = [name for name in record["files"] if not (folder / name).is_file()]
+        _ = {**record["layers"], **record["aliases"]}
     except FileNotFoundError:
         raise DamagedModelError(
             f"{folder} holds no {FORM}: it is no compressed model, or its writing was cut off"
@@ -128,11 +131,15 @@ def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise DamagedModelError(
             f"{folder} is of format {version}, this version reads {FORMAT}: update paperworks"
         )
-    path = folder / WEIGHTS
-    size = path.stat().st_size if path.is_file() else None
-    if size != weights["size"] or sha256(path) != weights["sha256"]:
+    if missing:
         raise DamagedModelError(
-            f"{path} is not what was written ({size} of {weights['size']:,} bytes, or changed): "
+            f"{folder} holds no {' and no '.join(missing)}: copy it again or compress again"
+        )
+    path = folder / WEIGHTS
+    size = path.stat().st_size
+    if (size, sha256(path)) != weights:
+        raise DamagedModelError(
+            f"{path} is not what was written ({size:,} of {weights[0]:,} bytes, or changed): "
             "copy it again or compress again"
         )
     return record
@@ -168,17 +175,17 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
 
     tokenizer = None
     if model is None:
-        model, tokenizer = _skeleton(Path(folder))
+        try:
+            model, tokenizer = _skeleton(Path(folder))
+        except (OSError, ValueError) as error:
+            raise DamagedModelError(f"{folder} cannot be read: {error}") from error
     try:
         for name, form in record["layers"].items():
             replace(model, name, build(form, _at(model, name)))
-    except AttributeError as error:
-        raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
-    tensors = load_file(Path(folder, WEIGHTS))
-    tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
-    try:
+        tensors = load_file(Path(folder, WEIGHTS))
+        tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
         model.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
     _tie(model, record["aliases"])
     return LoadedModel(model.eval(), tokenizer)

@@ -270,7 +270,7 @@ def _transformers(
             )
     except SafetensorError as error:
         raise CorruptDataError(Path(where), f"its weights: {error}", way_out) from error
-    except OSError as error:
+    except (OSError, ValueError) as error:
         raise MissingDataError(
             f"{where} could not be loaded ({str(error).splitlines()[0]}); a local folder in "
             "transformers' format or a hub name owner/model would do"
