@@ -286,3 +286,22 @@ def test_power_sees_no_data(settings: dict[str, Any], monkeypatch: pytest.Monkey
     monkeypatch.setattr(NUPES, "__call__", call)
     compress(**settings | {"steps": [Step("quantize", "power:w4")]})
     assert given == [None]
+
+
+def test_a_model_of_sixteen_bits_stays_one(
+    settings: dict[str, Any], build_llama: Any, llama_folder: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    build_llama(tied=False).bfloat16().save_pretrained(llama_folder)
+    source = (llama_folder / "model.safetensors").stat().st_size
+    report = compress(**settings | {"embeddings": 8, "steps": [Step("prune", "sparsegpt:0.5")]})
+    tensors = load_file(settings["out"] / "model.safetensors")
+    kinds = {name: tensor.dtype for name, tensor in tensors.items() if "embed" not in name}
+    assert set(kinds.values()) == {torch.bfloat16}
+    assert report["before"]["bytes_on_disk"] == pytest.approx(source, rel=0.1)
+    assert report["after"]["bytes_on_disk"] < 1.1 * source
+    model, tokenizer = load_compressed(settings["out"])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    score = perplexity(model, tokenizer, settings["heldout"], length=32, windows=3)
+    assert score.value == pytest.approx(report["after"]["perplexity"], rel=1e-6)

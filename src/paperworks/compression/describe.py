@@ -105,10 +105,19 @@ def bits_per_weight(layers: Sequence[LayerSummary]) -> float:
     return 8 * sum(each.bytes for each in layers) / sum(math.prod(each.shape) for each in layers)
 
 
-def model_bytes(model: nn.Module) -> int:
-    """What all parameters and buffers take in memory; tied ones count once."""
+def model_bytes(model: nn.Module, dtype: torch.dtype | None = None) -> int:
+    """What all parameters and buffers take in memory, or with floats of ``dtype``.
+
+    Tied ones count once.
+    """
     tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
-    return sum(each.numel() * each.element_size() for each in tensors.values())
+    widths = [
+        dtype.itemsize if dtype is not None and each.is_floating_point() else each.element_size()
+        for each in tensors.values()
+    ]
+    return sum(
+        each.numel() * width for each, width in zip(tensors.values(), widths, strict=True)
+    )
 
 
 def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:

@@ -53,6 +53,7 @@ class PackedWeight(nn.Module):
     table: Tensor
     scale: Tensor
     offset: Tensor | None
+    like: Tensor
 
     def __init__(
         self,
@@ -68,6 +69,8 @@ class PackedWeight(nn.Module):
         self.register_buffer("table", table)
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
+        # Follows the model where it is turned into another dtype, as nothing else here does.
+        self.register_buffer("like", torch.empty(0), persistent=False)
         self.shape = tuple(shape)
         self.fan_in = math.prod(self.shape[1:])
         self.name = name
@@ -134,6 +137,7 @@ class PackedWeight(nn.Module):
             "bits": self.bits,
             "offset": self.offset is not None,
             "name": self.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
         }
 
     @classmethod
@@ -143,7 +147,8 @@ class PackedWeight(nn.Module):
         scale = torch.empty(spec["codes"][:2])
         offset = torch.empty_like(scale) if spec["offset"] else None
         table = torch.empty(2 ** spec["bits"])
-        return cls(codes, table, scale, offset, tuple(spec["shape"]), spec["name"])
+        weight = cls(codes, table, scale, offset, tuple(spec["shape"]), spec["name"])
+        return weight.to(getattr(torch, spec["dtype"]))
 
     @property
     def bits(self) -> int:
@@ -157,8 +162,8 @@ class PackedWeight(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weight when decoded: float32. Models ask their layers' weights for it."""
-        return self.scale.dtype
+        """Of the model that it is part of, which may ask for it; scales are float32 always."""
+        return self.like.dtype
 
     def unpack(self) -> Tensor:
         """The codes as (out, fan_in) uint8."""
@@ -171,8 +176,8 @@ class PackedWeight(nn.Module):
         return self._decode(slice(None)).to(dtype).view(self.shape)
 
     def row(self, index: Tensor) -> Tensor:
-        """The rows ``index`` (any shape of int64) decoded: (..., fan_in) float32."""
-        return self._decode(index.reshape(-1)).view(*index.shape, self.fan_in)
+        """The rows ``index`` (any shape of int64) decoded: (..., fan_in) of :attr:`dtype`."""
+        return self._decode(index.reshape(-1)).to(self.dtype).view(*index.shape, self.fan_in)
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ weight.T + bias`` for x of shape (..., fan_in)."""
@@ -403,7 +408,7 @@ class QuantizedEmbedding(nn.Module):
         self.weight = weight
 
     def forward(self, index: Tensor) -> Tensor:
-        """(...) int64 to (..., dim) float32."""
+        """(...) int64 to (..., dim) of the dtype that the layer's weight had."""
         return self.weight.row(index)
 
 
@@ -432,6 +437,7 @@ def quantized(
     ValueError
         If the layer is no Linear, Conv2d or Embedding.
     """
+    weight.to(layer.weight.dtype)  # type: ignore[call-overload]
     if type(layer) is nn.Linear:
         return QuantizedLinear(weight, layer.bias, input_quantizer)
     if isinstance(layer, nn.Linear | nn.Conv2d):

@@ -11,6 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from paperworks.compression.checkpoint import FolderCheckpoint
@@ -18,7 +19,13 @@ from paperworks.compression.describe import bits_per_weight, describe, model_byt
 from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.partial import OtherRunError, Partial, files_of
-from paperworks.compression.saving import FORM, load_compressed, read_form, save_compressed
+from paperworks.compression.saving import (
+    FORM,
+    load_compressed,
+    plain_tensors,
+    read_form,
+    save_compressed,
+)
 from paperworks.compression.steps import Step
 from paperworks.compression.text import calibration_windows, encode, perplexity
 from paperworks.data import LoadedModel, load_model
@@ -103,6 +110,7 @@ def compress(
     methods = [step.method(skip) for step in steps]
     small = None if embeddings is None else EmbeddingQuantizer(embeddings)
     network, tokenizer = _load(model)
+    stored = _stored(network)
     # Errors now and not after the work.
     for method in (*methods, *([small] if small else [])):
         method.targets(network)
@@ -136,12 +144,16 @@ def compress(
 
     with partial.claimed(request | {"files of the model": files_of(model)}):
         before = {"perplexity": score("perplexity before"), "bytes": model_bytes(network)}
+        before["bytes_on_disk"] = model_bytes(network, stored)
         for number, (step, method) in enumerate(zip(steps, methods, strict=True)):
             data = None if step.data_free else batches
             folder = partial.folder / f"step-{number}"
             _apply(method, network, data, folder, tell(f"{step.kind} {step.text}"))
         if small is not None:
             small(network)
+        if stored is not None:  # what is measured is what is written
+            for tensor in plain_tensors(network).values():
+                tensor.copy_(tensor.to(stored))
         after = {"perplexity": score("perplexity after"), "bytes": model_bytes(network)}
         layers = describe(network)
         after["bits_per_weight"] = bits_per_weight(layers)
@@ -149,7 +161,8 @@ def compress(
         report |= {"heldout_windows": heldout_windows, **partial.taken()}
         made = partial.folder / "model"
         shutil.rmtree(made, ignore_errors=True)
-        save_compressed(network, made, tokenizer=tokenizer, notes={"steps": request["steps"]})
+        notes = {"steps": request["steps"]}
+        save_compressed(network, made, tokenizer=tokenizer, notes=notes, dtype=stored)
         after["bytes_on_disk"] = (made / "model.safetensors").stat().st_size
         (made / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
         if page is not None:
@@ -170,6 +183,12 @@ def _load(model: str | os.PathLike[str]) -> LoadedModel:
             f"{next(iter(packed))}): take the model that it was made from, with all steps at once"
         )
     return load_compressed(model)
+
+
+def _stored(model: nn.Module) -> torch.dtype | None:
+    """The narrower dtype that the model's folder has, where it was loaded as float32."""
+    dtype = getattr(getattr(model, "config", None), "dtype", None)
+    return dtype if dtype in (torch.bfloat16, torch.float16) else None
 
 
 def _apply(

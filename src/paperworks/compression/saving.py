@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import replace
@@ -45,6 +45,7 @@ def save_compressed(
     *,
     tokenizer: Any = None,
     notes: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a compressed model; nothing half-written can be left behind that loads.
 
@@ -58,6 +59,9 @@ def save_compressed(
         Of transformers; saved beside the model.
     notes : dict, optional
         JSON values kept in ``compression.json``, as of the steps that were applied.
+    dtype : torch.dtype, optional
+        What floats that are not packed take on disk; read back, they are float32. Default: as they
+        are.
 
     Raises
     ------
@@ -77,13 +81,14 @@ def save_compressed(
     tensors: dict[str, Any] = {}
     aliases: dict[str, str] = {}
     seen: dict[Any, str] = {}
+    plain = plain_tensors(model) if dtype is not None else {}
     for name, tensor in model.state_dict().items():
         key = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
         if key in seen:
             aliases[name] = seen[key]
         else:
             seen[key] = name
-            tensors[name] = tensor.contiguous()
+            tensors[name] = (tensor.to(dtype) if name in plain else tensor).contiguous()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         made = Path(scratch, "model")
         made.mkdir()
@@ -98,6 +103,7 @@ def save_compressed(
             "format": FORMAT,
             "layers": forms,
             "aliases": aliases,
+            "widened": dtype is not None,
             "files": sorted(path.name for path in made.iterdir()),
             "weights": {"size": (made / WEIGHTS).stat().st_size, "sha256": sha256(made / WEIGHTS)},
             **(notes or {}),
@@ -120,7 +126,7 @@ def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
         record = json.loads((folder / FORM).read_text("utf-8"))
         version, weights = record["format"], (record["weights"]["size"], record["weights"]["sha256"])
         missing = [name for name in record["files"] if not (folder / name).is_file()]
-        _ = {**record["layers"], **record["aliases"]}
+        _ = {**record["layers"], **record["aliases"]}, record["widened"]
     except FileNotFoundError:
         raise DamagedModelError(
             f"{folder} holds no {FORM}: it is no compressed model, or its writing was cut off"
@@ -188,7 +194,23 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
     except (AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
     _tie(model, record["aliases"])
+    if record["widened"]:
+        model.float()
     return LoadedModel(model.eval(), tokenizer)
+
+
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The floats of a model's state that are no part of a packed weight or of input rounding."""
+    compressed = tuple(
+        f"{name}."
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, PackedWeight | InputQuantizer)
+    )
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and not name.startswith(compressed)
+    }
 
 
 def form_of(module: nn.Module) -> dict[str, Any] | None:

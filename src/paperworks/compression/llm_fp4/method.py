@@ -249,7 +249,8 @@ def _shifted(name: str, layer: QuantizedLayer, grid: FloatGrid, beta: Tensor) ->
     ratio = wider.largest / grid.largest  # a power of two
     levels = levels * (spread(beta, levels) * ratio)[:, None]
     codes = wider.encode(levels.view(-1, weight.fan_in))
-    return PackedWeight.pack(codes, wider, weight.scale / ratio, shape=weight.shape)
+    packed = PackedWeight.pack(codes, wider, weight.scale / ratio, shape=weight.shape)
+    return packed.to(weight.dtype)
 
 
 def _by_pattern(what: str, bits: Any, *, untouched: bool) -> dict[str, int | None]:

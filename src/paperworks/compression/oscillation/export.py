@@ -84,7 +84,7 @@ def _packed(part: Any) -> nn.Module:
         shape=tuple(weight.shape),
     )
     if isinstance(part, QueryKeyProduct):
-        return QuantizedLinear(packed)
+        return QuantizedLinear(packed.to(weight.dtype))
     inputs = part.input_quantizer
     if inputs is not None:
         inputs = InputQuantizer.of_integers(inputs.low, inputs.high, inputs.scale(torch.ones(())))
