@@ -90,6 +90,24 @@ def test_a_code_takes_its_own_bits(bits: int) -> None:
     assert packed.bytes == packed.codes.numel() + 4 * 32 + 4 * 2**bits
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_short_rows_take_no_more(bits: int) -> None:
+    """A depthwise kernel has nine columns."""
+    grid = IntegerGrid(bits)
+    packed, codes, weight = make(grid, (96, 1, 3, 3))
+    assert packed.codes.numel() <= math.ceil(96 * 9 / 64) * 8 * bits
+    assert torch.equal(packed.unpack(), codes)
+    torch.testing.assert_close(packed.dequantize().double(), weight, rtol=1e-6, atol=1e-6)
+    flat = weight.flatten(1)
+    torch.testing.assert_close(packed.row(torch.tensor([3, 95])).double(), flat[[3, 95]])
+    x = torch.randn(1, 9)
+    expected = x.double() @ flat.T
+    torch.testing.assert_close(packed.linear(x).double(), expected, rtol=1e-4, atol=1e-5)
+    again = PackedWeight.from_spec(packed.spec())
+    again.load_state_dict(packed.state_dict())
+    assert torch.equal(again.dequantize(), packed.dequantize())
+
+
 def test_a_large_product_runs_in_parts_and_threads() -> None:
     packed, _, weight = make(FloatGrid(2, 1), (4100, 1024))
     x = torch.randn(1, 1024, generator=torch.Generator().manual_seed(1))

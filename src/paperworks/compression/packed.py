@@ -3,7 +3,8 @@
 A weight is ``scale * level + offset``: a code of b bits names the level in a table of 2**b, and
 scale and offset belong to an output channel, or to a group of neighbouring columns of it. All
 methods of this family end here, whatever their grid. A 4-bit weight takes half a byte in memory
-and on disk, and its scales 4 bytes each beside it. A row is padded to a multiple of 64 columns.
+and on disk, and its scales 4 bytes each beside it. A row of a matrix is padded to a multiple of 64
+columns; the rows of a convolution, which may be nine weights long, follow without a gap.
 """
 
 from __future__ import annotations
@@ -116,16 +117,20 @@ class PackedWeight(nn.Module):
             )
         if int(codes.max()) >= 2**grid.bits:
             raise ValueError(f"code {int(codes.max())} is beyond {grid.name}'s {grid.bits} bits")
-        size = fan_in // groups
+        shape = shape or (out, fan_in)
+        # Kernels have few columns and are decoded whole: their rows follow without a gap.
+        whole = len(shape) > 2 and fan_in % kernels.TILE > 0
+        rows = codes.reshape(1, 1, -1) if whole else codes.view(out, groups, -1)
+        size = rows.shape[-1]
         tiles = -(-size // kernels.TILE)
-        padded = functional.pad(codes.view(out, groups, size), (0, tiles * kernels.TILE - size))
-        packed = _pack(padded.view(out, groups, tiles, kernels.TILE), grid.bits)
+        padded = functional.pad(rows, (0, tiles * kernels.TILE - size))
+        packed = _pack(padded.view(*rows.shape[:2], tiles, kernels.TILE), grid.bits)
         return cls(
             packed,
             grid.table.clone(),
             scale.float().contiguous(),
             None if offset is None else _per_group(offset, out).float().contiguous(),
-            shape or (out, fan_in),
+            shape,
             grid.name,
         )
 
@@ -134,6 +139,7 @@ class PackedWeight(nn.Module):
         return {
             "shape": list(self.shape),
             "codes": list(self.codes.shape),
+            "groups": self.scale.shape[1],
             "bits": self.bits,
             "offset": self.offset is not None,
             "name": self.name,
@@ -144,7 +150,7 @@ class PackedWeight(nn.Module):
     def from_spec(cls, spec: dict[str, Any]) -> PackedWeight:
         """A weight of that form, for :meth:`load_state_dict` to fill."""
         codes = torch.empty(spec["codes"], dtype=torch.uint8)
-        scale = torch.empty(spec["codes"][:2])
+        scale = torch.empty(spec["shape"][0], spec["groups"])
         offset = torch.empty_like(scale) if spec["offset"] else None
         table = torch.empty(2 ** spec["bits"])
         weight = cls(codes, table, scale, offset, tuple(spec["shape"]), spec["name"])
@@ -167,9 +173,9 @@ class PackedWeight(nn.Module):
 
     def unpack(self) -> Tensor:
         """The codes as (out, fan_in) uint8."""
-        out, groups, _ = self.codes.shape
-        codes = _unpack(self.codes, self.bits)
-        return codes.view(out, groups, -1)[:, :, : self.fan_in // groups].reshape(out, -1)
+        size = self._columns
+        codes = _unpack(self.codes, self.bits).flatten(2)[:, :, :size]
+        return codes.reshape(self.shape[0], self.fan_in)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight that this stands for, in its own shape."""
@@ -182,7 +188,7 @@ class PackedWeight(nn.Module):
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ weight.T + bias`` for x of shape (..., fan_in)."""
         rows = x.numel() // self.fan_in
-        plain = x.is_cpu and x.dtype == torch.float32 and not x.requires_grad
+        plain = not self._whole and x.is_cpu and x.dtype == torch.float32 and not x.requires_grad
         if plain and 0 < rows <= FEW_ROWS:
             product = self._times(x, rows)
             if bias is not None:
@@ -219,20 +225,31 @@ class PackedWeight(nn.Module):
         self._ready = None
         super()._load_from_state_dict(*args, **kwargs)
 
+    @property
+    def _whole(self) -> bool:
+        """Whether all rows are packed as one."""
+        return self.codes.shape[:2] != self.scale.shape
+
+    @property
+    def _columns(self) -> int:
+        """Of a row of codes in a group, without padding."""
+        return self.shape[0] * self.fan_in // (self.codes.shape[0] * self.codes.shape[1])
+
     def _decode(self, rows: Any) -> Tensor:
         scale, offset = self.scale[rows], None if self.offset is None else self.offset[rows]
-        packed = self.codes[rows]
-        out, groups, _ = packed.shape
+        packed = self.codes if self._whole else self.codes[rows]
         if packed.device.type == "cpu":
-            levels = torch.empty(out, groups, self.fan_in // groups)
+            levels = torch.empty(*packed.shape[:2], self._columns)
             kernels.decode(self.bits)(packed.numpy(), self.table.numpy(), levels.numpy())
         else:
-            codes = _unpack(packed, self.bits).view(out, groups, -1)
-            levels = self.table[codes[:, :, : self.fan_in // groups].int()]
+            codes = _unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
+            levels = self.table[codes.int()]
+        if self._whole:
+            levels = levels.view(self.shape[0], 1, self.fan_in)[rows]
         levels *= scale[:, :, None]
         if offset is not None:
             levels += offset[:, :, None]
-        return levels.view(out, self.fan_in)
+        return levels.view(-1, self.fan_in)
 
     def _times(self, x: Tensor, rows: int) -> Tensor:
         if self._ready is None:
