@@ -7,7 +7,9 @@ weights at a time, with the decoding that fits the grid:
 
 - equidistant levels: a multiplication, moved out of the loop;
 - floating-point formats of up to 4 exponent bits: the conversion from float16;
+- those of more: the bits of a float32, with a multiplication for subnormals;
 - up to 8 magnitudes on x86 with AVX2: a permutation of a register that holds the table;
+- up to 128 magnitudes on x86 with AVX-512: permutations of pairs of registers, and a choice;
 - anything else: one load per weight.
 
 Layout: codes of ``bits`` bits are split into fields of 8, 4, 2 and 1 bits (6 = 4 + 2) that are
@@ -32,11 +34,13 @@ from numba.extending import intrinsic
 from paperworks.compression.layers import TILE
 
 LANES = 8
-AFFINE, TABLE, SIGNED, FLOAT = range(4)
+AFFINE, TABLE, SIGNED, FLOAT, WIDE = 0, 1, 2, 3, 11
 """Kinds of decoding. SIGNED: a table of magnitudes below a sign bit. FLOAT + m: ExMm, read as
-float16, whose exponent bias is 15."""
+float16, whose exponent bias is 15. WIDE + m: ExMm made into a float32."""
 HALF_BIAS = 15
-_HAS_PERMUTE = llvmlite.binding.get_host_cpu_features().get("avx2", False)
+_CPU = llvmlite.binding.get_host_cpu_features()
+_HAS_PERMUTE = _CPU.get("avx2", False)
+_HAS_LONG_PERMUTE = _CPU.get("avx512f", False) and _CPU.get("avx512vl", False)
 
 
 def fields(bits: int) -> Iterator[tuple[int, int]]:
@@ -69,7 +73,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
         lanes_u8 = ir.VectorType(ir.IntType(8), LANES)
         lanes_i32, lanes_f32 = ir.VectorType(i32, LANES), ir.VectorType(f32, LANES)
-        lanes_code = ir.VectorType(ir.IntType(16), LANES) if way >= FLOAT else lanes_i32
+        lanes_code = ir.VectorType(ir.IntType(16), LANES) if FLOAT <= way < WIDE else lanes_i32
 
         def function(name: str, result: ir.Type, *parameters: ir.Type) -> ir.Function:
             return cgutils.get_or_insert_function(
@@ -90,6 +94,12 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         multiply_add = function("llvm.fma.v8f32", lanes_f32, lanes_f32, lanes_f32, lanes_f32)
         in_register = _HAS_PERMUTE and (width < 4 or (width == 4 and way == SIGNED))
         by_sign = in_register and width == 4
+        # Tables of 16 magnitudes and more, as pairs of registers of eight.
+        choose = function(
+            "llvm.x86.avx512.vpermi2var.ps.256", lanes_f32, lanes_f32, lanes_i32, lanes_f32
+        )
+        magnitudes = 2 ** (width - 1) // LANES if way == SIGNED and width > 4 else 0
+        pairs = [load(table, ir.Constant(i64, LANES * i), lanes_f32) for i in range(magnitudes)]
         register = load(table, ir.Constant(i64, 0), lanes_f32) if in_register else None
         if by_sign:
             # The index is put on top of each magnitude, where a code's own bits take it off again
@@ -111,11 +121,45 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
             half = builder.bitcast(raw, ir.VectorType(ir.HalfType(), LANES))
             return builder.fpext(half, lanes_f32)
 
+        def from_bits(code: ir.Value) -> ir.Value:
+            mantissa = way - WIDE
+            bias = max(2 ** (width - 2 - mantissa) - 1, 1)
+            magnitude = builder.and_(code, splat(2 ** (width - 1) - 1))
+            raw = builder.shl(magnitude, splat(23 - mantissa))
+            raw = builder.add(raw, splat((127 - bias) << 23))
+            step = ir.Constant(lanes_f32, [2.0 ** (1 - bias - mantissa)] * LANES)
+            small = builder.fmul(builder.sitofp(magnitude, lanes_f32), step)
+            below = builder.icmp_unsigned("<", magnitude, splat(2**mantissa))
+            raw = builder.select(below, builder.bitcast(small, lanes_i32), raw)
+            sign = builder.shl(builder.lshr(code, splat(width - 1)), splat(31))
+            return builder.bitcast(builder.or_(raw, sign), lanes_f32)
+
+        def from_pairs(code: ir.Value) -> ir.Value:
+            found = [
+                builder.call(choose, [pairs[i], code, pairs[i + 1]])
+                for i in range(0, magnitudes, 2)
+            ]
+            for bit in range(4, width - 1):  # which of two: the bits above those of an index
+                on = builder.icmp_signed(
+                    "!=", builder.and_(code, splat(1 << bit)), splat(0)
+                )
+                found = [
+                    builder.select(on, high, low)
+                    for low, high in zip(found[::2], found[1::2], strict=True)
+                ]
+            sign = builder.shl(builder.lshr(code, splat(width - 1)), splat(31))
+            raw = builder.or_(builder.bitcast(found[0], lanes_i32), sign)
+            return builder.bitcast(raw, lanes_f32)
+
         def level(code: ir.Value) -> ir.Value:
             if way == AFFINE:
                 return builder.sitofp(code, lanes_f32)
+            if way >= WIDE:
+                return from_bits(code)
             if way >= FLOAT:
                 return from_half(code)
+            if pairs and _HAS_LONG_PERMUTE:
+                return from_pairs(code)
             if in_register:  # the permutation looks at three bits of an index
                 value = builder.call(permute, [register, code])
                 return with_sign(value, code) if by_sign else value

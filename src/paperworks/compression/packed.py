@@ -288,13 +288,16 @@ def _kind(table: Tensor) -> tuple[int, float]:
     steps = levels.diff()
     if bool((steps == steps[0]).all()):
         return kernels.AFFINE, 1.0
-    if bits <= 4 and torch.equal(levels[half:], -levels[:half]):
+    signed = torch.equal(levels[half:], -levels[:half])
+    if bits <= 4 and signed:
         return kernels.SIGNED, 1.0
-    for exponent in range(1, min(bits, 5)):
+    for exponent in range(1, bits):
         grid = FloatGrid(exponent, bits - 1 - exponent)
         if torch.equal(grid.table, table):
+            if exponent > 4:
+                return kernels.WIDE + grid.mantissa, 1.0
             return kernels.FLOAT + grid.mantissa, 2.0 ** (kernels.HALF_BIAS - grid.bias)
-    return kernels.TABLE, 1.0
+    return (kernels.SIGNED if signed else kernels.TABLE), 1.0
 
 
 def _per_group(value: Tensor, out: int) -> Tensor:
