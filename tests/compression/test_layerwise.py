@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import pytest
@@ -317,3 +318,17 @@ def test_each_block_gets_its_own_arguments() -> None:
     for number, name in enumerate(names):
         expected = expected_inputs(original, names[:number], name, batches)
         torch.testing.assert_close(method.seen[name], expected)
+
+
+def test_what_was_replaced_is_freed_with_its_block() -> None:
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)])
+    originals = [weakref.ref(layer) for layer in model]
+    alive = []
+
+    class Watch(Halve):
+        def compress_layer(self, name: str, layer: nn.Module, seen: Keep) -> nn.Module:
+            alive.append([original() is not None for original in originals])
+            return super().compress_layer(name, layer, seen)
+
+    Watch()(model, [torch.randn(2, 4)])
+    assert alive == [[True, True, True], [False, True, True], [False, False, True]]

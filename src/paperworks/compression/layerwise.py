@@ -149,7 +149,8 @@ class LayerwiseMethod(ABC):
             for done, stage in enumerate(stages):
                 if progress is not None:
                     progress(done, len(stages), stage.name)
-                mine = {name: layers[name] for name in stage.layers}
+                # Not held longer: what is replaced is freed with its block.
+                mine = {name: layers.pop(name) for name in stage.layers}
                 if checkpoint is not None and stage.name in kept:
                     new = checkpoint.restore(stage.name, mine)
                 else:
@@ -169,8 +170,9 @@ class LayerwiseMethod(ABC):
                     if checkpoint is not None:
                         checkpoint.save(stage.name, new)
                 for name, layer in new.items():
-                    if layer is not layers[name]:
+                    if layer is not mine[name]:
                         replace(model, name, layer)
+                mine, new = {}, {}
                 if left:
                     stage.advance()
             if progress is not None:
