@@ -159,6 +159,23 @@ def test_a_convolution_is_torchs_on_the_decoded_weight(
     torch.testing.assert_close(small(x), layer(x).detach(), rtol=1e-4, atol=1e-4)
 
 
+def test_a_small_convolution_is_decoded_once_and_again_where_it_changes() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    packed, _, _ = make(power_table(4), (4, 3, 3, 3))
+    other, _, _ = make(power_table(4), (4, 3, 3, 3), seed=1)
+    small, x = quantized(layer, packed), torch.randn(1, 3, 5, 5)
+    first = small(x)
+    assert packed.shared(torch.float32) is packed.shared(torch.float32)
+    assert packed.bytes == other.bytes
+    assert torch.equal(copy.deepcopy(small)(x), first)
+    packed.load_state_dict(other.state_dict())
+    assert not torch.allclose(small(x), first)
+    torch.testing.assert_close(small(x), quantized(layer, other)(x))
+    assert small.double()(x.double()).dtype == torch.float64
+    large, _, _ = make(IntegerGrid(4), (64, 64, 3, 3))
+    assert large.shared(torch.float32) is not large.shared(torch.float32)
+
+
 def test_an_embedding_decodes_the_rows_asked_for() -> None:
     packed, _, weight = make(FloatGrid(4, 3), (50, 16))
     small = quantized(nn.Embedding(50, 16), packed)

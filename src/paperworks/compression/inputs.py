@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import Grid, IntegerGrid, grid_from
+from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, grid_from
+from paperworks.compression.input_kernels import INTEGERS, round_rows
+
+_FEW = 1 << 15  # numbers up to which one thread in one pass beats torch
 
 
 class InputQuantizer(nn.Module):
@@ -67,6 +71,9 @@ class InputQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The rounded input, of the shape and dtype of ``x``."""
+        few = 0 < x.numel() <= _FEW and x.is_cpu and x.dtype == torch.float32
+        if few and self._kernel is not None and not x.requires_grad:
+            return self._round_few(x)
         if self.divide is not None:
             x = x / self._along(self.divide, x)
         if self.scale is not None:
@@ -74,6 +81,34 @@ class InputQuantizer(nn.Module):
         else:
             scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
         return self.grid.round(x / scale) * scale
+
+    @property
+    def _kernel(self) -> tuple[float, float, float, int] | None:
+        """Lowest and highest level, lowest normal number and mantissa, where it is so simple."""
+        if self.axis != -1:
+            return None
+        grid = self.grid
+        if isinstance(grid, IntegerGrid):
+            return (-grid.top if grid.signed else 0, grid.top, 1, INTEGERS)
+        if isinstance(grid, FloatGrid) and grid.mantissa > 0:
+            return (-grid.largest, grid.largest, 2.0 ** (1 - grid.bias), grid.mantissa)
+        return None
+
+    def _round_few(self, x: Tensor) -> Tensor:
+        low, high, lowest, mantissa = self._kernel  # type: ignore[misc]
+        x = x.contiguous()
+        out = torch.empty_like(x)
+        none = np.empty(0, np.float32)
+        scale, divide = (
+            none if each is None else each.float().reshape(-1).numpy()
+            for each in (self.scale, self.divide)
+        )
+        rows = (-1, x.shape[-1])
+        round_rows(
+            x.numpy().reshape(rows), scale, divide, np.float32(low), np.float32(high),
+            np.float32(lowest), mantissa, out.numpy().reshape(rows),
+        )  # fmt: skip
+        return out
 
     def spec(self) -> dict[str, Any]:
         """What :meth:`from_spec` needs beside the state dict, as JSON values."""

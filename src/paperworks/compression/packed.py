@@ -26,6 +26,7 @@ from paperworks.compression.layers import group_count
 FEW_ROWS = 4  # up to so many rows of input, decoding in registers beats decoding to memory
 _CHUNK = 1 << 22  # weights decoded at a time otherwise: 16 MB
 _SPLIT = 1 << 20  # weights from which a second thread pays
+_SMALL = 1 << 15  # weights of a convolution up to which it stays decoded: 128 kB
 
 
 class PackedWeight(nn.Module):
@@ -75,7 +76,7 @@ class PackedWeight(nn.Module):
         self.shape = tuple(shape)
         self.fan_in = math.prod(self.shape[1:])
         self.name = name
-        self._ready: tuple[Any, ...] | None = None
+        self._forget()
 
     @classmethod
     def pack(
@@ -181,6 +182,14 @@ class PackedWeight(nn.Module):
         """The weight that this stands for, in its own shape."""
         return self._decode(slice(None)).to(dtype).view(self.shape)
 
+    def shared(self, dtype: torch.dtype) -> Tensor:
+        """As :meth:`dequantize`, not to be changed: a small weight is decoded only once."""
+        if self.codes.numel() * 8 > _SMALL * self.bits:
+            return self.dequantize(dtype)
+        if self._kept is None or self._kept.dtype != dtype:
+            self._kept = self.dequantize(dtype)
+        return self._kept
+
     def row(self, index: Tensor) -> Tensor:
         """The rows ``index`` (any shape of int64) decoded: (..., fan_in) of :attr:`dtype`."""
         return self._decode(index.reshape(-1)).to(self.dtype).view(*index.shape, self.fan_in)
@@ -210,7 +219,7 @@ class PackedWeight(nn.Module):
         return f"shape={self.shape}, {self.name}, bits={self.bits}, groups={groups}"
 
     def _apply(self, *args: Any, **kwargs: Any) -> PackedWeight:
-        self._ready = None
+        self._forget()
         table, scale, offset = self.table, self.scale, self.offset
         super()._apply(*args, **kwargs)
         # .half() and .bfloat16() are for activations: scales stay what they were fitted as.
@@ -219,10 +228,15 @@ class PackedWeight(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": None}
+        return {**self.__dict__, "_ready": None, "_kept": None}
+
+    def _forget(self) -> None:
+        """Drop what was made of the codes for use, since they or their device have changed."""
+        self._ready: tuple[Any, ...] | None = None
+        self._kept: Tensor | None = None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._ready = None
+        self._forget()
         super()._load_from_state_dict(*args, **kwargs)
 
     @property
@@ -380,7 +394,8 @@ class QuantizedForward(QuantizedLayer):
     """A layer with the forward of the one that it takes the place of, on a packed weight.
 
     For convolutions, which have settings and ways of padding, and for subclasses, which may do
-    anything before and after. The weight is decoded whole at each call.
+    anything before and after. The weight is decoded whole at each call; one of up to 32,768 numbers
+    stays decoded from the first call on, beside its codes.
 
     Parameters
     ----------
@@ -412,7 +427,7 @@ class QuantizedForward(QuantizedLayer):
         """As of the layer."""
         x = self.rounded(x)
         layer = copy.copy(self.layer)  # of this call, so that calls do not see one another
-        layer.__dict__.update(weight=self.weight.dequantize(x.dtype), bias=self.bias)
+        layer.__dict__.update(weight=self.weight.shared(x.dtype), bias=self.bias)
         return layer.forward(x, *more, **named)
 
 
