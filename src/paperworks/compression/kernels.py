@@ -40,7 +40,7 @@ float16, whose exponent bias is 15. WIDE + m: ExMm made into a float32."""
 HALF_BIAS = 15
 _CPU = llvmlite.binding.get_host_cpu_features()
 _HAS_PERMUTE = _CPU.get("avx2", False)
-_HAS_LONG_PERMUTE = _CPU.get("avx512f", False) and _CPU.get("avx512vl", False)
+_HAS_LONG_PERMUTE = _CPU.get("avx512f", False)
 
 
 def fields(bits: int) -> Iterator[tuple[int, int]]:
@@ -94,12 +94,14 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         multiply_add = function("llvm.fma.v8f32", lanes_f32, lanes_f32, lanes_f32, lanes_f32)
         in_register = _HAS_PERMUTE and (width < 4 or (width == 4 and way == SIGNED))
         by_sign = in_register and width == 4
-        # Tables of 16 magnitudes and more, as pairs of registers of eight.
+        # Tables of 16 magnitudes and more, in registers of sixteen; two vectors at a time.
+        long_i32, long_f32 = ir.VectorType(i32, 2 * LANES), ir.VectorType(f32, 2 * LANES)
         choose = function(
-            "llvm.x86.avx512.vpermi2var.ps.256", lanes_f32, lanes_f32, lanes_i32, lanes_f32
+            "llvm.x86.avx512.vpermi2var.ps.512", long_f32, long_f32, long_i32, long_f32
         )
-        magnitudes = 2 ** (width - 1) // LANES if way == SIGNED and width > 4 else 0
-        pairs = [load(table, ir.Constant(i64, LANES * i), lanes_f32) for i in range(magnitudes)]
+        long = way == SIGNED and width > 4 and _HAS_LONG_PERMUTE
+        magnitudes = 2 ** (width - 1) if long else 0
+        parts = [load(table, ir.Constant(i64, i), long_f32) for i in range(0, magnitudes, 16)]
         register = load(table, ir.Constant(i64, 0), lanes_f32) if in_register else None
         if by_sign:
             # The index is put on top of each magnitude, where a code's own bits take it off again
@@ -134,22 +136,34 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
             sign = builder.shl(builder.lshr(code, splat(width - 1)), splat(31))
             return builder.bitcast(builder.or_(raw, sign), lanes_f32)
 
-        def from_pairs(code: ir.Value) -> ir.Value:
-            found = [
-                builder.call(choose, [pairs[i], code, pairs[i + 1]])
-                for i in range(0, magnitudes, 2)
-            ]
-            for bit in range(4, width - 1):  # which of two: the bits above those of an index
-                on = builder.icmp_signed(
-                    "!=", builder.and_(code, splat(1 << bit)), splat(0)
-                )
+        def from_parts(code: ir.Value) -> ir.Value:
+            # A permutation looks at five bits of an index; those above choose among its results.
+            halves = zip(parts[::2], parts[1::2] or parts, strict=True)
+            found = [builder.call(choose, [low, code, high]) for low, high in halves]
+            for bit in range(5, width - 1):
+                alone = builder.and_(code, ir.Constant(long_i32, [1 << bit] * 16))
+                on = builder.icmp_signed("!=", alone, ir.Constant(long_i32, [0] * 16))
                 found = [
                     builder.select(on, high, low)
                     for low, high in zip(found[::2], found[1::2], strict=True)
                 ]
-            sign = builder.shl(builder.lshr(code, splat(width - 1)), splat(31))
-            raw = builder.or_(builder.bitcast(found[0], lanes_i32), sign)
-            return builder.bitcast(raw, lanes_f32)
+            top = ir.Constant(long_i32, [1 << (width - 1)] * 16)
+            sign = builder.shl(builder.and_(code, top), ir.Constant(long_i32, [32 - width] * 16))
+            raw = builder.or_(builder.bitcast(found[0], long_i32), sign)
+            return builder.bitcast(raw, long_f32)
+
+        def lanes_of(first: ir.Value, second: ir.Value, start: int, count: int) -> ir.Value:
+            places = ir.Constant(ir.VectorType(i32, count), list(range(start, start + count)))
+            return builder.shuffle_vector(first, second, places)
+
+        def levels(codes: list[ir.Value]) -> list[ir.Value]:
+            if not long:
+                return [level(code) for code in codes]
+            found = []
+            for first, second in zip(codes[::2], codes[1::2], strict=True):
+                both = from_parts(lanes_of(first, second, 0, 2 * LANES))
+                found += [lanes_of(both, both, start, LANES) for start in (0, LANES)]
+            return found
 
         def level(code: ir.Value) -> ir.Value:
             if way == AFFINE:
@@ -158,8 +172,6 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
                 return from_bits(code)
             if way >= FLOAT:
                 return from_half(code)
-            if pairs and _HAS_LONG_PERMUTE:
-                return from_pairs(code)
             if in_register:  # the permutation looks at three bits of an index
                 value = builder.call(permute, [register, code])
                 return with_sign(value, code) if by_sign else value
@@ -194,6 +206,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         at = builder.add(first, tile)
         code_at = builder.mul(at, ir.Constant(i64, TILE * width // 8))
         x_at = builder.mul(at, ir.Constant(i64, TILE))
+        tile_codes = []
         for vector in range(TILE // LANES):
             code, plane = None, 0
             for wide, shift in fields(width):
@@ -206,9 +219,11 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
                 field = builder.shl(field, splat(shift))
                 code = field if code is None else builder.or_(code, field)
                 plane += LANES * wide
+            tile_codes.append(code)
+        for vector, weights in enumerate(levels(tile_codes)):
             inputs = load(x, builder.add(x_at, ir.Constant(i64, LANES * vector)), lanes_f32)
             total = totals[vector % 4]
-            totals[vector % 4] = builder.call(multiply_add, [level(code), inputs, total])
+            totals[vector % 4] = builder.call(multiply_add, [weights, inputs, total])
         next_tile = builder.add(tile, one)
         tile.add_incoming(next_tile, inner)
         for each, total in zip(sums, totals, strict=True):
