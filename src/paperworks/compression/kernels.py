@@ -293,8 +293,10 @@ def matvec(bits: int, kind: int, parallel: bool) -> Callable[..., None]:
 
 
 @cache
-def decode(bits: int) -> Callable[..., None]:
+def decode(bits: int, affine: bool) -> Callable[..., None]:
     """The compiled ``(codes, table, out) -> None`` that writes the levels of packed codes.
+
+    affine : whether ``table[0] + code * (table[1] - table[0])`` is the level, to the bit
 
     codes : (rows, groups, bytes) uint8; table : (2**bits,) float32;
     out : (rows, groups, columns) float32, written.
@@ -308,6 +310,7 @@ def decode(bits: int) -> Callable[..., None]:
     def run(codes, table, out):
         rows, groups, columns = out.shape
         tile = np.empty(TILE, np.uint8)
+        start_at, step = table[0], table[1] - table[0]
         for row in range(rows):
             for group in range(groups):
                 packed, levels = codes[row, group], out[row, group]
@@ -323,7 +326,12 @@ def decode(bits: int) -> Callable[..., None]:
                                 field = (packed[at + byte] >> down) & mask
                                 tile[start + byte] |= field << np.uint8(shifts[k])
                         at += 8 * wide
-                    for place in range(min(TILE, columns - first)):
-                        levels[first + place] = table[tile[place]]
+                    count = min(TILE, columns - first)
+                    if affine:  # in vector instructions, as no table is
+                        for place in range(count):
+                            levels[first + place] = start_at + step * np.float32(tile[place])
+                    else:
+                        for place in range(count):
+                            levels[first + place] = table[tile[place]]
 
     return run

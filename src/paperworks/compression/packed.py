@@ -240,6 +240,13 @@ class PackedWeight(nn.Module):
         super()._load_from_state_dict(*args, **kwargs)
 
     @property
+    def _affine(self) -> bool:
+        """Whether a level is its code times a step, to the bit."""
+        codes = torch.arange(self.table.numel(), dtype=torch.float32)
+        step = self.table[1] - self.table[0]
+        return torch.equal(self.table, self.table[0] + codes * step)
+
+    @property
     def _whole(self) -> bool:
         """Whether all rows are packed as one."""
         return self.codes.shape[:2] != self.scale.shape
@@ -254,7 +261,8 @@ class PackedWeight(nn.Module):
         packed = self.codes if self._whole else self.codes[rows]
         if packed.device.type == "cpu":
             levels = torch.empty(*packed.shape[:2], self._columns)
-            kernels.decode(self.bits)(packed.numpy(), self.table.numpy(), levels.numpy())
+            decode = kernels.decode(self.bits, self._affine)
+            decode(packed.numpy(), self.table.numpy(), levels.numpy())
         else:
             codes = _unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
             levels = self.table[codes.int()]
