@@ -20,7 +20,8 @@ from torch.nn import functional
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.packed import PackedWeight, QuantizedLinear
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLinear
 from paperworks.compression.rounding import RoundToNearest
 
 SHAPES = [(576, 576), (1536, 576), (2048, 2048), (4096, 4096)]

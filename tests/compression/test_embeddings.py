@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from paperworks.compression.embeddings import EmbeddingQuantizer
-from paperworks.compression.packed import PackedWeight, QuantizedEmbedding, QuantizedLinear
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedEmbedding, QuantizedLinear
 
 
 class Twins(nn.Module):

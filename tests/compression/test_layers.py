@@ -160,7 +160,9 @@ def test_batches_are_calls() -> None:
     assert len(as_batches(each for each in [x, x])) == 2
 
 
-@pytest.mark.parametrize("method", [nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm])
+@pytest.mark.parametrize(
+    "method", [nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm]
+)
 def test_a_computed_weight_is_refused_by_name(method: Any) -> None:
     model = nn.Sequential(nn.Linear(4, 4), method(nn.Linear(4, 4)))
     with pytest.raises(ValueError, match=r"the weight of 1 is computed from .*make it plain first"):

@@ -10,6 +10,15 @@ import pytest
 import torch
 from torch import nn
 
+from paperworks.compression import (
+    GPTQ,
+    LLMFP4,
+    NUPES,
+    GlobalMagnitudePruner,
+    RoundToNearest,
+    SparseGPT,
+    Wanda,
+)
 from paperworks.compression.chain import plan
 from paperworks.compression.layers import compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
@@ -105,9 +114,7 @@ def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: li
     for each in changed:
         model.get_submodule(each).weight.data *= 0.5
     layer = model.get_submodule(name)
-    layer.register_forward_pre_hook(
-        lambda _, args: rows.append(input_rows(layer, args[0]).clone())
-    )
+    layer.register_forward_pre_hook(lambda _, args: rows.append(input_rows(layer, args[0]).clone()))
     with torch.no_grad():
         for batch in copy.deepcopy(batches):
             call(model, batch)
@@ -332,3 +339,30 @@ def test_what_was_replaced_is_freed_with_its_block() -> None:
 
     Watch()(model, [torch.randn(2, 4)])
     assert alive == [[True, True, True], [False, True, True], [False, False, True]]
+
+
+def test_empty_batches_and_packed_layers_are_refused_in_words() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    for method in (Wanda(0.5), LLMFP4(4, 4), GPTQ(4)):
+        with pytest.raises(ValueError, match="the inputs of 0 are empty: a calibration batch has"):
+            method(model, [torch.randn(0, 4)])
+    RoundToNearest(4)(model)
+    for again in (Wanda(0.5), RoundToNearest(4), GlobalMagnitudePruner(0.5)):
+        with pytest.raises(ValueError, match=r"are packed, .*: prune first, then quantize once"):
+            again(model, [torch.randn(2, 4)])
+
+
+@pytest.mark.parametrize("kind", [Wanda, SparseGPT, GlobalMagnitudePruner])
+def test_a_sparsity_that_is_no_number_is_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got '0.5'"):
+        kind("0.5")
+
+
+def test_a_group_that_does_not_fit_changes_nothing() -> None:
+    model = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 4))
+    for method in (RoundToNearest(4, group=128), GPTQ(4, group=128), NUPES(4, group=128)):
+        with pytest.raises(ValueError, match=r"group=128 does not divide the 64 columns of 2"):
+            method(model, [torch.randn(2, 128)])
+    assert type(model[0]) is nn.Linear
+    with pytest.raises(ValueError, match=r"group=32 .*of 0 .*: 64 would do"):
+        RoundToNearest(4, group=32)(model)

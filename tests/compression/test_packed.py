@@ -12,13 +12,11 @@ from torch.nn import functional
 from paperworks.compression import kernels
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, float_grids
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.packed import (
-    FEW_ROWS,
-    PackedWeight,
+from paperworks.compression.packed import FEW_ROWS, PackedWeight, _kind
+from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedLinear,
-    _kind,
     quantized,
 )
 

@@ -18,7 +18,8 @@ from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import quantized
 from paperworks.compression.pruning import Wanda
 from paperworks.compression.rounding import RoundToNearest
 from paperworks.compression.saving import DamagedModelError, load_compressed, save_compressed
@@ -113,7 +114,7 @@ def test_a_cut_off_or_changed_folder_is_refused(saved: Path) -> None:
     with pytest.raises(DamagedModelError, match="copy it again or compress again"):
         load_compressed(saved)
     weights.unlink()
-    with pytest.raises(DamagedModelError, match="holds no model.safetensors: copy it again"):
+    with pytest.raises(DamagedModelError, match=r"holds no model\.safetensors: copy it again"):
         load_compressed(saved)
     (saved / "compression.json").unlink()
     with pytest.raises(DamagedModelError, match=r"no compression.json.*cut off"):

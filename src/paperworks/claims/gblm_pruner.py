@@ -21,6 +21,7 @@ import torch
 from torch import nn
 
 from paperworks.claims import _smollm
+from paperworks.claims._text import texts
 from paperworks.compression.gblm import GBLMPruner
 from paperworks.compression.layers import compressible, weight_matrix
 from paperworks.compression.pruning import MagnitudePruner, Pruner, Wanda
@@ -31,24 +32,11 @@ PAPER = "gblm-pruner"
 OURS, WANDA, SPARSEGPT, MAGNITUDE = "GBLM-Pruner", "Wanda", "SparseGPT", "magnitude"
 
 
-def texts(source: str) -> tuple[str, str]:
-    """Text to calibrate on, and other text to measure on."""
-    if source == "pydoc":
-        from pydoc_data.topics import topics
-
-        whole = [topics[name] for name in sorted(topics)]
-        return "\n".join(whole[::2]), "\n".join(whole[1::2])
-    import paperworks.data
-
-    parts = paperworks.data.load(source)
-    return parts.valid, parts.test
-
-
 def samples_of(
     model: _smollm.SmolLM, source: str, length: int, count: int, held_out: int, seed: int
 ) -> tuple[_smollm.Samples, _smollm.Samples]:
     """Calibration samples at random places of one text, and the start of the other in windows."""
-    calibration, test = texts(source)
+    calibration, test = texts(source, "\n")
     tokens = model.tokens(calibration)
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(len(tokens) - length + 1, (count,), generator=generator).tolist()

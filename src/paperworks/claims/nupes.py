@@ -22,6 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.claims import _smollm, _vision
+from paperworks.claims._text import texts
 from paperworks.compression.adaround import AdaRound
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.nupes.method import NUPES
@@ -117,7 +118,9 @@ def language(
     """Perplexity of SmolLM2 on held-out text with its last blocks compressed."""
     model = _smollm.SmolLM(blocks)
     generator = torch.Generator().manual_seed(seed)
-    drawn = [_windows(model.tokens(each), windows, length, generator) for each in _texts(text)]
+    drawn = [
+        _windows(model.tokens(each), windows, length, generator) for each in texts(text, "\n\n")
+    ]
     seen = any(label in WITH_DATA for label in labels)
     calibration = [hidden for hidden, _ in model.samples(drawn[0] if seen else [])]
     held_out = model.samples(drawn[1])
@@ -131,19 +134,6 @@ def language(
     )
     values["float32"] = _smollm.perplexity(model.tail(), held_out)
     return TrialResult(values)
-
-
-def _texts(name: str) -> tuple[str, str]:
-    """A text to calibrate on and one to measure on."""
-    if name == "python-help":
-        from pydoc_data.topics import topics
-
-        texts = [topics[topic] for topic in sorted(topics)]
-        return "\n\n".join(texts[0::2]), "\n\n".join(texts[1::2])
-    import paperworks.data
-
-    record = paperworks.data.load(name)
-    return record.valid, record.test
 
 
 def _windows(tokens: Tensor, count: int, length: int, generator: torch.Generator) -> list[Tensor]:

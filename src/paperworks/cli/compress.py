@@ -211,7 +211,9 @@ def _show(report: dict[str, Any], out: Path) -> None:
         column.justify = "right"
     table.add_row("perplexity", f"{before['perplexity']:.3f}", f"{after['perplexity']:.3f}")
     table.add_row("in memory", human_size(before["bytes"]), human_size(after["bytes"]))
-    table.add_row("on disk", human_size(before["bytes_on_disk"]), human_size(after["bytes_on_disk"]))
+    table.add_row(
+        "on disk", human_size(before["bytes_on_disk"]), human_size(after["bytes_on_disk"])
+    )
     table.add_row("bits per weight", "", f"{after['bits_per_weight']:.2f}")
     console.print(table)
     spent = f"{report['seconds']:.0f} s"

@@ -115,9 +115,7 @@ def model_bytes(model: nn.Module, dtype: torch.dtype | None = None) -> int:
         dtype.itemsize if dtype is not None and each.is_floating_point() else each.element_size()
         for each in tensors.values()
     ]
-    return sum(
-        each.numel() * width for each, width in zip(tensors.values(), widths, strict=True)
-    )
+    return sum(each.numel() * width for each, width in zip(tensors.values(), widths, strict=True))
 
 
 def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:

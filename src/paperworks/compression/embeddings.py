@@ -9,7 +9,8 @@ from torch import Tensor, nn
 
 from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.layers import check_finite, replace
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import quantized
 
 
 class EmbeddingQuantizer:

@@ -86,12 +86,17 @@ class InputQuantizer(nn.Module):
 
     def _settings(self) -> tuple[Any, ...] | None:
         """What :func:`round_rows` is told; None for a grid or an axis that it does not know."""
-        if self._made is None or self._made[0] is not self.scale or self._made[1] is not self.divide:
+        if (
+            self._made is None
+            or self._made[0] is not self.scale
+            or self._made[1] is not self.divide
+        ):
             self._made = (self.scale, self.divide, self._make())
         return self._made[2]
 
     def _make(self) -> tuple[Any, ...] | None:
         grid = self.grid
+        levels: tuple[float, float, float]
         if isinstance(grid, IntegerGrid):
             levels = (-grid.top if grid.signed else 0, grid.top, 1)
             mantissa = INTEGERS
@@ -144,5 +149,5 @@ def _round_few(x: Tensor, settings: tuple[Any, ...]) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
     rows = (-1, x.shape[-1])
-    round_rows(x.numpy().reshape(rows), *settings, out.numpy().reshape(rows))
+    round_rows(x.numpy().reshape(rows), *settings, out.numpy().reshape(rows))  # type: ignore[call-arg]
     return out

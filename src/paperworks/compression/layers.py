@@ -49,9 +49,9 @@ def compressible(
     Raises
     ------
     ValueError
-        If nothing is left; if a module with a weight is of no kind that is known here, embeddings
-        and normalizations aside; if a weight is not finite, tied to another module's, or computed
-        from other parameters. The message names the module.
+        If nothing is left, or all is packed; if a module with a weight is of no kind that is known
+        here, embeddings and normalizations aside; if a weight is not finite, tied to another
+        module's, or computed from other parameters. The message names the module.
     """
     if isinstance(skip, str):
         raise ValueError(
@@ -79,6 +79,11 @@ def compressible(
             f"skip={[*skip, *foreign]}"
         )
     if not found:
+        if any(isinstance(getattr(each, "weight", None), nn.Module) for each in model.modules()):
+            raise ValueError(
+                f"the layers of {type(model).__name__} are packed, and packed weights can be "
+                "neither pruned nor quantized: prune first, then quantize once"
+            )
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"{type(model).__name__} has no {names} layer outside skip={list(skip)}")
     for name, module in found.items():

@@ -195,11 +195,15 @@ def _observing(
         def see(layer: nn.Module, args: Any, name: str = name, observer: Any = observer) -> None:
             if not bool(torch.isfinite(args[0]).all()):
                 raise ValueError(f"the inputs of {name} are not finite on the calibration data")
+            if not args[0].numel():
+                raise ValueError(f"the inputs of {name or 'the layer'} are empty: a calibration batch has no rows")
             reached.add(name)
             try:
                 rows = input_rows(layer, *args)
             except ValueError as error:
-                raise ValueError(f"{name or 'the layer'}: {error}; leave it out with skip=") from None
+                raise ValueError(
+                    f"{name or 'the layer'}: {error}; leave it out with skip="
+                ) from None
             observer.update(rows)
 
         hooks.append(layer.register_forward_pre_hook(see))

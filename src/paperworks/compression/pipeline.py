@@ -18,7 +18,7 @@ from paperworks.compression.checkpoint import FolderCheckpoint
 from paperworks.compression.describe import bits_per_weight, describe, model_bytes
 from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.layerwise import LayerwiseMethod
-from paperworks.compression.partial import OtherRunError, Partial, files_of
+from paperworks.compression.partial import Partial, files_of
 from paperworks.compression.saving import (
     FORM,
     load_compressed,

@@ -23,7 +23,7 @@ from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, column_groups, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.observers import InputRange
-from paperworks.compression.packed import packed_layer
+from paperworks.compression.packed_layers import packed_layer
 
 
 def channel_axis(layer: nn.Module) -> int:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import replace
-from paperworks.compression.packed import (
-    PackedWeight,
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedForward,
@@ -124,7 +124,10 @@ def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
     folder = Path(folder)
     try:
         record = json.loads((folder / FORM).read_text("utf-8"))
-        version, weights = record["format"], (record["weights"]["size"], record["weights"]["sha256"])
+        version, weights = (
+            record["format"],
+            (record["weights"]["size"], record["weights"]["sha256"]),
+        )
         missing = [name for name in record["files"] if not (folder / name).is_file()]
         _ = {**record["layers"], **record["aliases"]}, record["widened"]
     except FileNotFoundError:

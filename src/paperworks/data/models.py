@@ -262,12 +262,13 @@ def _transformers(
                 causal = any(name.endswith("ForCausalLM") for name in config.architectures or ())
             kind = AutoModelForCausalLM if causal else AutoModel
             tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local)
-            model, notes = kind.from_pretrained(
+            loaded: Any = kind.from_pretrained(
                 where,
                 local_files_only=local,
                 ignore_mismatched_sizes=True,  # told of in the notes, and refused below
                 output_loading_info=True,
             )
+            model, notes = loaded
     except SafetensorError as error:
         raise CorruptDataError(Path(where), f"its weights: {error}", way_out) from error
     except (OSError, ValueError) as error:

@@ -16,7 +16,7 @@ from paperworks.compression.eq_net import (
     chosen,
     export_subnet,
 )
-from paperworks.compression.packed import QuantizedConv2d, QuantizedLinear
+from paperworks.compression.packed_layers import QuantizedConv2d, QuantizedLinear
 from paperworks.compression.saving import load_compressed, save_compressed
 
 

@@ -17,16 +17,13 @@ from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.llm_fp4.search import (
     Objective,
     Space,
+    by_column,
     search_both,
     search_weights,
-    spread,
 )
 from paperworks.compression.observers import InputHessian, InputRange, InputSample
-from paperworks.compression.packed import (
-    PackedWeight,
-    QuantizedLayer,
-    packed_layer,
-)
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLayer, packed_layer
 from paperworks.compression.rounding import channel_axis, channel_largest
 
 Bits = int | Mapping[str, int]
@@ -247,7 +244,7 @@ def _shifted(name: str, layer: QuantizedLayer, grid: FloatGrid, beta: Tensor) ->
     wider = FloatGrid(exponent, grid.mantissa)
     levels = grid.decode(weight.unpack()).view(layer.groups, -1, weight.fan_in)
     ratio = wider.largest / grid.largest  # a power of two
-    levels = levels * (spread(beta, levels) * ratio)[:, None]
+    levels = levels * (by_column(beta, levels) * ratio)[:, None]
     codes = wider.encode(levels.view(-1, weight.fan_in))
     packed = PackedWeight.pack(codes, wider, weight.scale / ratio, shape=weight.shape)
     return packed.to(weight.dtype)

@@ -13,7 +13,8 @@ from paperworks.compression.layers import check_finite, replace
 from paperworks.compression.lsq import LSQuantizer
 from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import QueryKeyProduct
-from paperworks.compression.packed import PackedWeight, QuantizedLinear, quantized
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLinear, quantized
 
 
 @torch.no_grad()
