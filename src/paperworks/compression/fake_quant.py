@@ -44,7 +44,8 @@ class FakeQuantLayer(nn.Module):
         new = kind.__new__(kind)
         new.__dict__ = {name: copy.copy(value) for name, value in self.__dict__.items()}
         for name in ("weight_quantizer", "input_quantizer"):
-            del new._modules[name]
+            new._modules.pop(name, None)
+            new.__dict__.pop(name, None)  # None is no module
         return new
 
     def rounded(self, x: Tensor) -> Tensor:

@@ -196,7 +196,10 @@ def _observing(
             if not bool(torch.isfinite(args[0]).all()):
                 raise ValueError(f"the inputs of {name} are not finite on the calibration data")
             if not args[0].numel():
-                raise ValueError(f"the inputs of {name or 'the layer'} are empty: a calibration batch has no rows")
+                raise ValueError(
+                    f"the inputs of {name or 'the layer'} are empty: a calibration batch has no "
+                    "rows"
+                )
             reached.add(name)
             try:
                 rows = input_rows(layer, *args)

@@ -10,6 +10,7 @@ columns; the rows of a convolution, which may be nine weights long, follow witho
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -119,7 +120,7 @@ class PackedWeight(nn.Module):
             raise ValueError(f"code {int(codes.max())} is beyond {grid.name}'s {grid.bits} bits")
         shape = shape or (out, fan_in)
         # Kernels have few columns and are decoded whole: their rows follow without a gap.
-        whole = len(shape) > 2 and fan_in % kernels.TILE > 0
+        whole = _is_whole(shape)
         rows = codes.reshape(1, 1, -1) if whole else codes.view(out, groups, -1)
         size = rows.shape[-1]
         tiles = -(-size // kernels.TILE)
@@ -298,6 +299,17 @@ class PackedWeight(nn.Module):
         multiply = kernels.matvec(self.bits, kind, parallel)
         arrays = (self.codes, table, scale, offset)
         return (multiply, *(each.contiguous().numpy() for each in arrays), width)
+
+
+def padded_size(shape: Sequence[int]) -> int:
+    """How many codes a weight of this shape is packed as, its padding counted."""
+    rows = 1 if _is_whole(shape) else shape[0]
+    columns = math.prod(shape) // rows
+    return rows * -(-columns // kernels.TILE) * kernels.TILE
+
+
+def _is_whole(shape: Sequence[int]) -> bool:
+    return len(shape) > 2 and math.prod(shape[1:]) % kernels.TILE > 0
 
 
 def _kind(table: Tensor) -> tuple[int, float]:

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from paperworks.compression.fake_quant import FakeQuantLayer
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import replace
 from paperworks.compression.packed import PackedWeight
@@ -245,9 +246,10 @@ def build(form: dict[str, Any], layer: nn.Module | None) -> nn.Module:
 
 def _at(model: nn.Module, name: str) -> nn.Module | None:
     try:
-        return model.get_submodule(name)
+        layer = model.get_submodule(name)
     except AttributeError:  # a part of a layer that was rewritten
         return None
+    return layer.plain() if isinstance(layer, FakeQuantLayer) else layer
 
 
 def _tie(model: nn.Module, aliases: dict[str, str]) -> None:
