@@ -12,7 +12,8 @@ import torch
 
 from paperworks.compression import pipeline
 from paperworks.compression.describe import describe
-from paperworks.compression.pipeline import OtherRunError, compress
+from paperworks.compression.partial import OtherRunError
+from paperworks.compression.pipeline import compress
 from paperworks.compression.saving import load_compressed
 from paperworks.compression.steps import Step
 from paperworks.compression.text import perplexity
