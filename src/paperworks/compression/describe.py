@@ -91,7 +91,7 @@ def describe(model: nn.Module) -> list[LayerSummary]:
                 format=form,
                 bytes=size,
                 bits_per_weight=8 * size / values.numel(),
-                sparsity=float((values == 0).float().mean(dtype=torch.float64)),
+                sparsity=1 - int(values.count_nonzero()) / values.numel(),
                 inputs=grid.name if grid is not None else "",
                 levels=tuple(levels.tolist()),
                 counts=tuple(counts.tolist()),
@@ -125,7 +125,7 @@ def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:
 
 
 def _bins(weight: Tensor) -> tuple[Tensor, Tensor]:
-    top = float(weight.abs().max()) or 1.0
+    top = max(abs(float(end)) for end in weight.aminmax()) or 1.0  # no copy of the weight
     edge = top * _BINS / (_BINS - 1)  # the first and the last bin are centred on the extremes
     counts = torch.histc(weight.float(), _BINS, -edge, edge).long()
     return torch.linspace(-1, 1, _BINS), counts
