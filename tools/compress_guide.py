@@ -60,6 +60,7 @@ from paperworks.compression import (
 from paperworks.compression.describe import bits_per_weight
 from paperworks.compression.masks import MaskedTraining
 from paperworks.data.files import human_size
+from paperworks.experiment.machine import commit as source_commit
 from paperworks.experiment.machine import describe as describe_machine
 
 PAGE = Path(__file__).parent.parent / "docs" / "guides" / "compress.md"
@@ -88,7 +89,8 @@ def main() -> None:
     for key, measure in [*vision(), *language()]:
         if key not in rows:
             print(key, flush=True)
-            rows[key] = measure() | {"date": datetime.now(UTC).date().isoformat()}
+            today = datetime.now(UTC).date().isoformat()
+            rows[key] = measure() | {"date": today, "commit": source_commit()}
             KEPT.write_text(json.dumps(rows, indent=1) + "\n", "utf-8")
     head, rest = PAGE.read_text("utf-8").split(BEGIN)
     _, tail = rest.split(END)
@@ -312,9 +314,15 @@ def tables(rows: dict[str, Any]) -> str:
     lines += [
         "",
         f"Measured {' and '.join(dict.fromkeys((dates[0], dates[-1])))} on {machine['processor']}, "
-        f"{machine['cores']} cores, no GPU, by `make guide`.",
+        f"{machine['cores']} cores, no GPU, by `make guide`{_commits(rows)}.",
     ]
     return "\n".join(lines)
+
+
+def _commits(rows: dict[str, Any]) -> str:
+    """The commits that rows were measured at; the first ones did not note theirs."""
+    known = sorted({str(row["commit"]) for row in rows.values() if row.get("commit")})
+    return f", at {', '.join(known)}" if known else ""
 
 
 if __name__ == "__main__":

@@ -15,16 +15,11 @@ import torch
 from scipy.optimize import minimize
 from torch import Tensor
 
-from paperworks.compression.adaround import (
-    clipped_scale,
-    largest,
-    learn_rounding,
-    nearest,
-    row_errors,
-)
+from paperworks.compression.adaround import learn_rounding
 from paperworks.compression.nupes import search_exponent
 from paperworks.compression.nupes.grid import power_levels
 from paperworks.compression.nupes.learning import learn_codes
+from paperworks.compression.row_scales import clipped_scale, largest, nearest, row_errors
 
 SHAPES = [(192, 192), (576, 576), (1536, 576), (2048, 2048)]
 TOP, STEPS = 7, 50  # four bits

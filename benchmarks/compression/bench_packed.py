@@ -19,7 +19,10 @@ from torch import nn
 from torch.nn import functional
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
-from paperworks.compression.packed import PackedWeight, QuantizedLinear
+from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLinear
+from paperworks.compression.rounding import RoundToNearest
 
 SHAPES = [(576, 576), (1536, 576), (2048, 2048), (4096, 4096)]
 GROUP = 64
@@ -57,6 +60,36 @@ def power4(weight: torch.Tensor) -> Any:
     return packed(weight, power(4), 1)
 
 
+def power5(weight: torch.Tensor) -> Any:
+    return packed(weight, power(5), 1)
+
+
+def power6(weight: torch.Tensor) -> Any:
+    return packed(weight, power(6), 1)
+
+
+def power8(weight: torch.Tensor) -> Any:
+    return packed(weight, power(8), 1)
+
+
+def e5m2(weight: torch.Tensor) -> Any:
+    return packed(weight, FloatGrid(5, 2), 1)
+
+
+def w4a4(weight: torch.Tensor) -> Any:
+    """Inputs rounded too, each row by its own largest magnitude."""
+    layer = packed(weight, IntegerGrid(4), 1)
+    layer.input_quantizer = InputQuantizer(IntegerGrid(4))
+    return layer
+
+
+def e2m1_inputs(weight: torch.Tensor) -> Any:
+    """Weights and inputs in E2M1, with a scale for each channel, as LLM-FP4 has them."""
+    layer = packed(weight, FloatGrid(2, 1), 1)
+    layer.input_quantizer = InputQuantizer(FloatGrid(2, 1), torch.full((weight.shape[1],), 0.5))
+    return layer
+
+
 def int8(weight: torch.Tensor) -> Any:
     return packed(weight, IntegerGrid(8), 1)
 
@@ -88,7 +121,9 @@ def torchao_int8(weight: torch.Tensor) -> Any:
     return model
 
 
-OURS = (int4, int4_groups, e2m1, power4, int8, e4m3)
+OURS = (
+    int4, int4_groups, e2m1, power4, power5, power6, power8, int8, e4m3, e5m2, w4a4, e2m1_inputs
+)  # fmt: skip
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
@@ -114,4 +149,38 @@ def test_one_row(race: Any, shape: tuple[int, int], build: Any) -> None:
         rounds=20,
         warmup=2,
         note=lambda y: f"error {float((y.double() - exact).norm() / exact.norm()):.2%}",
+    )
+
+
+def conv_float32(layer: nn.Module) -> nn.Module:
+    return layer
+
+
+def conv_int4(layer: nn.Module) -> nn.Module:
+    return RoundToNearest(4)(nn.Sequential(layer))
+
+
+# Channels, height and width, groups.
+CONVOLUTIONS = [(32, 56, 1), (64, 32, 1), (256, 8, 1), (64, 32, 64), (256, 8, 256)]
+
+
+@pytest.mark.parametrize("sizes", CONVOLUTIONS, ids="{0[0]}x{0[1]}-{0[2]}".format)
+@pytest.mark.parametrize("build", [conv_float32, conv_int4])
+def test_one_image(race: Any, sizes: tuple[int, int, int], build: Any) -> None:
+    channels, side, groups = sizes
+    torch.manual_seed(0)
+    layer = build(nn.Conv2d(channels, channels, 3, padding=1, groups=groups))
+    x = torch.randn(1, channels, side, side)
+
+    def call() -> torch.Tensor:
+        with torch.no_grad():
+            return layer(x)
+
+    race(
+        call,
+        group=f"3x3 convolution of {channels} channels in {groups} groups, {side} x {side}",
+        contender=build.__name__,
+        ours=build is conv_int4,
+        rounds=20,
+        warmup=2,
     )

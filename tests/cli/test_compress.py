@@ -92,3 +92,30 @@ def test_an_existing_folder_is_left_alone(command: list[str], tmp_path: Path) ->
     assert done.exit_code == 2
     assert "exists: choose another folder" in done.output
     assert not list((tmp_path / "out").iterdir())
+
+
+def test_damaged_inputs_are_one_line_too(
+    command: list[str], tmp_path: Path, llama_folder: Path
+) -> None:
+    text = Path(command[command.index("--calibration") + 1])
+    words = text.read_bytes()
+    text.write_bytes(b"\xff\xfe" + words)
+    done = run(app, [*command, "--quantize", "rtn:w4"])
+    assert done.exit_code == 2
+    assert f"{text} is not a text in UTF-8" in done.output
+    text.write_bytes(words)
+    weights = llama_folder / "model.safetensors"
+    whole = weights.read_bytes()
+    tokenizer = (llama_folder / "tokenizer.json").read_bytes()
+    for content in (whole[:-1000], whole[:100], None):
+        weights.unlink()
+        if content:
+            weights.write_bytes(content)
+        done = run(app, [*command, "--quantize", "rtn:w4"])
+        assert done.exit_code == 2, done.output
+        assert f"error: {llama_folder}" in done.output
+        weights.write_bytes(whole)
+    (llama_folder / "tokenizer.json").write_bytes(tokenizer[:100])
+    done = run(app, [*command, "--quantize", "rtn:w4"])
+    assert done.exit_code == 2, done.output
+    assert f"error: {llama_folder}" in done.output

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from paperworks.compression import adaround
-from paperworks.compression.adaround import AdaRound, clipped_scale, learn_rounding
+from paperworks.compression.adaround import AdaRound, learn_rounding
 from paperworks.compression.rounding import RoundToNearest
+from paperworks.compression.row_scales import clipped_scale
 
 
 def problem(seed: int, out: int, fan_in: int, rows: int = 60) -> tuple[Tensor, Tensor]:

@@ -9,7 +9,8 @@ from torch import nn
 from paperworks.compression.describe import describe, model_bytes
 from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.packed import PackedWeight, QuantizedLinear
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLinear
 
 
 def test_a_packed_layer_is_described_by_its_codes() -> None:

@@ -5,7 +5,8 @@ import torch
 from torch import nn
 
 from paperworks.compression.embeddings import EmbeddingQuantizer
-from paperworks.compression.packed import QuantizedEmbedding, QuantizedLinear
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedEmbedding, QuantizedLinear
 
 
 class Twins(nn.Module):
@@ -45,3 +46,18 @@ def test_bad_tables() -> None:
     table.weight.data[1, 2] = torch.nan
     with pytest.raises(ValueError, match="0 has 1 weights that are NaN or infinite, of 12"):
         EmbeddingQuantizer(8)(nn.Sequential(table))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+def test_a_model_of_another_dtype_still_runs(dtype: torch.dtype) -> None:
+    def build() -> nn.Sequential:
+        return nn.Sequential(nn.Embedding(9, 64), nn.Linear(64, 9, bias=False))
+
+    index = torch.arange(9)
+    model = EmbeddingQuantizer(8)(build().to(dtype))
+    assert model(index).dtype == model[0].weight.dtype == dtype
+    assert model[0].weight.scale.dtype == torch.float32
+    again = PackedWeight.from_spec(model[0].weight.spec())
+    assert again.dtype == dtype
+    # Or turned into it afterwards.
+    assert EmbeddingQuantizer(8)(build()).to(dtype)(index).dtype == dtype

@@ -71,7 +71,7 @@ def test_a_trial_has_all_contenders_and_draws_by_its_seed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = [" ".join(str(i * i * step % 60) for i in range(400)) for step in (7, 11)]
-    monkeypatch.setattr(gblm_pruner, "texts", lambda source: tuple(text))
+    monkeypatch.setattr(gblm_pruner, "texts", lambda source, between: tuple(text))
     labels = [gblm_pruner.OURS, gblm_pruner.WANDA, gblm_pruner.SPARSEGPT, gblm_pruner.MAGNITUDE]
     work: Any = {"source": "toy", "blocks": 4, "length": 16, "samples": 3}
 

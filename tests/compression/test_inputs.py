@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import copy
+from typing import Any
+
 import pytest
 import torch
 
@@ -46,3 +49,39 @@ def test_scales_must_be_positive(bad: float) -> None:
         InputQuantizer(IntegerGrid(8), torch.tensor(bad))
     with pytest.raises(ValueError, match="divide must be positive and finite"):
         InputQuantizer(IntegerGrid(8), divide=torch.tensor([1.0, bad]))
+
+
+@pytest.mark.parametrize("divided", [False, True])
+@pytest.mark.parametrize("scales", ["token", "tensor", "channel"])
+@pytest.mark.parametrize(
+    "grid",
+    [*(IntegerGrid(bits) for bits in (2, 4, 8)), IntegerGrid(4, signed=False)]
+    + [FloatGrid(*each) for each in ((2, 1), (1, 2), (3, 4), (4, 3), (5, 2), (0, 3))],
+    ids=lambda grid: grid.name,
+)
+def test_few_rows_are_rounded_to_the_bit_as_many(grid: Any, scales: str, divided: bool) -> None:
+    generator = torch.Generator().manual_seed(0)
+    x = torch.randn(3, 700, generator=generator) * torch.exp(
+        3 * torch.randn(700, generator=generator)
+    )
+    x[1] = 0
+    x[2, :9] = torch.tensor([0.5, 1.5, 2.5, -0.5, -2.5, 3.5, -0.0, 1e-30, 7.0])
+    scale = {"token": None, "tensor": torch.tensor(0.5), "channel": torch.rand(700) + 0.1}[scales]
+    quantizer = InputQuantizer(grid, scale, divide=torch.rand(700) + 0.5 if divided else None)
+    assert quantizer._settings() is not None
+    slow = quantizer(x.clone().requires_grad_()).detach()  # torch's own operations
+    assert torch.equal(quantizer(x), slow)
+    assert torch.equal(quantizer(x[0]), slow[0])
+    x[0, 5] = torch.nan
+    assert quantizer(x).isnan().equal(quantizer(x.clone().requires_grad_()).isnan())
+
+
+def test_what_was_prepared_for_few_rows_does_not_outlive_its_scale() -> None:
+    quantizer = InputQuantizer(IntegerGrid(4), torch.tensor(0.5))
+    x = torch.tensor([[0.3, 1.2]])
+    assert quantizer(x).tolist() == [[0.5, 1.0]]
+    quantizer.load_state_dict({"scale": torch.tensor(1.0)})
+    assert quantizer(x).tolist() == [[0.0, 1.0]]
+    quantizer.load_state_dict({"scale": torch.tensor(2.0)}, assign=True)
+    assert quantizer(x).tolist() == [[0.0, 2.0]]
+    assert copy.deepcopy(quantizer)(x).tolist() == [[0.0, 2.0]]

@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 
 from paperworks.compression.layers import (
     as_batches,
@@ -15,6 +18,24 @@ from paperworks.compression.layers import (
 )
 
 
+class Same(nn.Conv2d):
+    """Padded on the right and below before it multiplies."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (0, 1, 0, 2)))
+
+
+class Scaled(nn.Linear):
+    """A parameter of its own before the product."""
+
+    def __init__(self, inputs: int, outputs: int):
+        super().__init__(inputs, outputs)
+        self.gain = nn.Parameter(torch.linspace(1, 2, inputs))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return nn.functional.linear(input=x * self.gain, weight=self.weight, bias=self.bias)
+
+
 @pytest.mark.parametrize(
     "layer",
     [
@@ -23,6 +44,10 @@ from paperworks.compression.layers import (
         nn.Conv2d(4, 6, 3, groups=2, padding="same", dilation=2),
         nn.Conv2d(4, 4, 2, groups=4, padding="same"),
         nn.Conv2d(4, 6, 1, padding="valid"),
+        nn.Conv2d(4, 6, 3, padding=(1, 2), padding_mode="reflect"),
+        nn.Conv2d(4, 6, (3, 2), padding="same", padding_mode="circular", groups=2),
+        Same(4, 6, 3, stride=2, groups=2),
+        Scaled(9, 6),
         nn.Linear(9, 6),
     ],
     ids=str,
@@ -36,6 +61,7 @@ def test_rows_times_the_matrix_is_the_layer(layer: nn.Module, dtype: torch.dtype
     assert rows.shape[0] == groups
     products = rows @ weight.view(groups, -1, weight.shape[1]).mT  # (groups, rows, out / groups)
     expected = layer(x).detach()
+    assert products.numel() == expected.numel()
     if isinstance(layer, nn.Conv2d):
         products = products.view(groups, 2, *expected.shape[2:], -1).permute(1, 0, 4, 2, 3)
         bias = layer.bias.view(-1, 1, 1)
@@ -59,7 +85,7 @@ def test_layers_are_found_by_kind_and_name() -> None:
     model = nn.ModuleDict(
         {
             "stem": nn.Conv2d(3, 8, 3),
-            "body": nn.Sequential(nn.Linear(8, 8), nn.LayerNorm(8), nn.Conv1d(8, 8, 1)),
+            "body": nn.Sequential(nn.Linear(8, 8), nn.LayerNorm((8, 8)), nn.Embedding(8, 8)),
             "lm_head": nn.Linear(8, 2),
         }
     )
@@ -134,7 +160,46 @@ def test_batches_are_calls() -> None:
     assert len(as_batches(each for each in [x, x])) == 2
 
 
-def test_only_zero_padding_is_understood() -> None:
-    layer = nn.Conv2d(1, 1, 3, padding=1, padding_mode="reflect")
-    with pytest.raises(ValueError, match="padding_mode='reflect' is not supported"):
-        input_rows(layer, torch.zeros(1, 1, 4, 4))
+@pytest.mark.parametrize(
+    "method", [nn.utils.weight_norm, torch.nn.utils.parametrizations.weight_norm]
+)
+def test_a_computed_weight_is_refused_by_name(method: Any) -> None:
+    model = nn.Sequential(nn.Linear(4, 4), method(nn.Linear(4, 4)))
+    with pytest.raises(ValueError, match=r"the weight of 1 is computed from .*make it plain first"):
+        compressible(model)
+    assert list(compressible(model, skip=["1"])) == ["0"]
+
+
+def test_a_layer_pruned_by_torch_is_refused_until_it_is_plain() -> None:
+    model = nn.Sequential(nn.Linear(4, 4), nn.ReLU())
+    prune.l1_unstructured(model[0], "weight", 0.5)
+    with pytest.raises(ValueError, match=r"the weight of 0 .*weight_orig.*utils.prune.remove"):
+        compressible(model)
+    prune.remove(model[0], "weight")
+    assert list(compressible(model)) == ["0"]
+
+
+@pytest.mark.parametrize(
+    "foreign",
+    [
+        nn.Conv1d(2, 2, 3),
+        nn.LSTM(4, 4),
+        nn.MultiheadAttention(4, 2),
+        nn.Bilinear(2, 2, 2),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_what_would_be_left_alone_is_named(foreign: nn.Module) -> None:
+    model = nn.ModuleDict({"body": nn.Linear(4, 4), "table": nn.Embedding(3, 4), "odd": foreign})
+    name = type(foreign).__name__
+    with pytest.raises(ValueError, match=rf"odd is a {name}: .*skip=\['lm_head', 'odd'\]"):
+        compressible(model)
+    assert list(compressible(model, skip=["odd"])) == ["body"]
+    assert list(compressible(model, beside=(type(foreign),))) == ["body"]
+
+
+def test_subclasses_count_unless_only_the_plain_ones_will_do() -> None:
+    model = nn.Sequential(Same(3, 4, 3), nn.Conv2d(4, 4, 1))
+    assert list(compressible(model)) == ["0", "1"]
+    with pytest.raises(ValueError, match="0 is a Same: not a layer that can be compressed here"):
+        compressible(model, plain=True)

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 import copy
+import weakref
 from typing import Any
 
 import pytest
 import torch
 from torch import nn
 
+from paperworks.compression import (
+    GPTQ,
+    LLMFP4,
+    NUPES,
+    GlobalMagnitudePruner,
+    RoundToNearest,
+    SparseGPT,
+    Wanda,
+)
 from paperworks.compression.chain import plan
 from paperworks.compression.layers import compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
@@ -65,10 +75,25 @@ class Residual(nn.Module):
         return self.head(x + self.parts[1](x.relu())) + self.head(x)
 
 
+class InPlace(nn.Module):
+    """Changes its input, as a residual connection may and an activation often does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        nn.functional.silu(x, inplace=True)
+        x += self.inner(x)
+        return x
+
+
 def batches_for(model: nn.Module) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
     if isinstance(model, Residual):
         return [{"x": torch.randn(3, 4, generator=generator)} for _ in range(3)]
+    if isinstance(model[0] if isinstance(model, nn.Sequential) else model, InPlace):
+        return [torch.randn(3, 4, generator=generator) for _ in range(3)]
     if isinstance(model, nn.Sequential):
         return [torch.randn(2, 3, 6, 6, generator=generator) for _ in range(3)]
     tokens = torch.randint(29, (4, 2, 12), generator=generator)
@@ -89,22 +114,25 @@ def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: li
     for each in changed:
         model.get_submodule(each).weight.data *= 0.5
     layer = model.get_submodule(name)
-    layer.register_forward_pre_hook(lambda _, args: rows.append(input_rows(layer, args[0])))
+    layer.register_forward_pre_hook(lambda _, args: rows.append(input_rows(layer, args[0]).clone()))
     with torch.no_grad():
-        for batch in batches:
+        for batch in copy.deepcopy(batches):
             call(model, batch)
     return torch.cat(rows, 1)
 
 
-@pytest.fixture(params=["llama", "conv", "residual"])
+@pytest.fixture(params=["llama", "conv", "residual", "in place"])
 def model(request: pytest.FixtureRequest) -> nn.Module:
     if request.param == "llama":
         return request.getfixturevalue("llama")
+    if request.param == "in place":
+        return nn.Sequential(*[InPlace() for _ in range(3)])
     return {"conv": conv_net, "residual": Residual}[request.param]()
 
 
 def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Module) -> None:
     original, batches = copy.deepcopy(model), batches_for(model)
+    given = copy.deepcopy(batches)
     names = list(compressible(model))
     stages = plan(model.eval(), names, batches)
     model.train()
@@ -121,6 +149,8 @@ def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Modul
         weight = original.get_submodule(name).weight * 0.5
         assert torch.equal(model.get_submodule(name).weight, weight)
     assert all(module.training for module in model.modules())
+    for batch, before in zip(batches, given, strict=True):
+        torch.testing.assert_close(batch, before, rtol=0, atol=0)
 
 
 def test_chains_are_found() -> None:
@@ -162,7 +192,8 @@ class Memory:
     def holds(self, block: str) -> bool:
         return block in self.kept
 
-    def restore(self, block: str) -> dict[str, nn.Module]:
+    def restore(self, block: str, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        assert set(layers) == set(self.kept[block])
         return self.kept[block]
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
@@ -245,3 +276,93 @@ def test_bad_calibration_is_named() -> None:
     with pytest.raises(ValueError, match="never reach idle: leave them out with skip="):
         Halve()(unused, [torch.randn(2, 4)])
     Halve(skip=["idle"])(unused, [torch.randn(2, 4)])
+
+
+class Standardized(nn.Conv2d):
+    """Multiplies with something else than its weight."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self._conv_forward(x, self.weight - self.weight.mean(), self.bias)
+
+
+def test_a_layer_that_is_not_understood_is_named() -> None:
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), Standardized(4, 4, 3))
+    with pytest.raises(ValueError, match=r"1: a Standardized is not understood.*leave it out"):
+        Halve()(model, [torch.randn(1, 3, 8, 8)])
+    Halve(skip=["1"])(model, [torch.randn(1, 3, 8, 8)])
+
+
+class Masked(nn.Module):
+    """A block with an argument beside the hidden state."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner = nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+        return x + self.inner(x * mask)
+
+
+class Alternating(nn.Module):
+    """Gives every second block another mask, as models with windows of attention do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList([Masked() for _ in range(4)])
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        for number, block in enumerate(self.blocks):
+            x = block(x, mask=torch.full((4,), 1.0 + number % 2))
+        return x
+
+
+def test_each_block_gets_its_own_arguments() -> None:
+    model, batches = Alternating(), [torch.randn(3, 4), torch.randn(2, 4)]
+    original, method = copy.deepcopy(model), Halve()
+    names = list(compressible(model))
+    assert len(plan(model, names, batches)) > 4  # a chain
+    method(model, batches)
+    for number, name in enumerate(names):
+        expected = expected_inputs(original, names[:number], name, batches)
+        torch.testing.assert_close(method.seen[name], expected)
+
+
+def test_what_was_replaced_is_freed_with_its_block() -> None:
+    model = nn.Sequential(*[nn.Linear(4, 4) for _ in range(3)])
+    originals = [weakref.ref(layer) for layer in model]
+    alive = []
+
+    class Watch(Halve):
+        def compress_layer(self, name: str, layer: nn.Module, seen: Keep) -> nn.Module:
+            alive.append([original() is not None for original in originals])
+            return super().compress_layer(name, layer, seen)
+
+    Watch()(model, [torch.randn(2, 4)])
+    assert alive == [[True, True, True], [False, True, True], [False, False, True]]
+
+
+def test_empty_batches_and_packed_layers_are_refused_in_words() -> None:
+    model = nn.Sequential(nn.Linear(4, 4))
+    for method in (Wanda(0.5), LLMFP4(4, 4), GPTQ(4)):
+        with pytest.raises(ValueError, match="the inputs of 0 are empty: a calibration batch has"):
+            method(model, [torch.randn(0, 4)])
+    RoundToNearest(4)(model)
+    for again in (Wanda(0.5), RoundToNearest(4), GlobalMagnitudePruner(0.5)):
+        with pytest.raises(ValueError, match=r"are packed, .*: prune first, then quantize once"):
+            again(model, [torch.randn(2, 4)])
+
+
+@pytest.mark.parametrize("kind", [Wanda, SparseGPT, GlobalMagnitudePruner])
+def test_a_sparsity_that_is_no_number_is_refused(kind: Any) -> None:
+    with pytest.raises(ValueError, match=r"must lie in \[0, 1\), got '0.5'"):
+        kind("0.5")
+
+
+def test_a_group_that_does_not_fit_changes_nothing() -> None:
+    model = nn.Sequential(nn.Linear(128, 64), nn.ReLU(), nn.Linear(64, 4))
+    for method in (RoundToNearest(4, group=128), GPTQ(4, group=128), NUPES(4, group=128)):
+        with pytest.raises(ValueError, match=r"group=128 does not divide the 64 columns of 2"):
+            method(model, [torch.randn(2, 128)])
+    assert type(model[0]) is nn.Linear
+    with pytest.raises(ValueError, match=r"group=32 .*of 0 .*: 64 would do"):
+        RoundToNearest(4, group=32)(model)

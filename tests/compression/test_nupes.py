@@ -10,7 +10,8 @@ from torch import nn
 from paperworks.compression import kernels
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.nupes import NUPES
-from paperworks.compression.packed import QuantizedConv2d, QuantizedLinear, _kind
+from paperworks.compression.packed import _kind
+from paperworks.compression.packed_layers import QuantizedConv2d, QuantizedLinear
 from paperworks.compression.rounding import RoundToNearest
 from paperworks.compression.saving import load_compressed, save_compressed
 

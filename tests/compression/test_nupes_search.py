@@ -9,10 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize
 
-from paperworks.compression.adaround import largest
 from paperworks.compression.nupes import power_grid, search_exponent
 from paperworks.compression.nupes.grid import sign_magnitude
 from paperworks.compression.nupes.search import ErrorCurve, minimise
+from paperworks.compression.row_scales import largest
 
 
 def true_error(weight: np.ndarray, scale: np.ndarray, exponent: float, top: int) -> float:
@@ -79,8 +79,8 @@ def test_bells_want_less_than_one_and_boxes_one() -> None:
 
 
 def test_clipping_lowers_the_error_further() -> None:
-    from paperworks.compression.adaround import clipped_scale
     from paperworks.compression.nupes.grid import power_levels
+    from paperworks.compression.row_scales import clipped_scale
 
     weight = bell(3, (64, 500))
     rows = weight.double().numpy()

@@ -12,13 +12,11 @@ from torch.nn import functional
 from paperworks.compression import kernels
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, float_grids
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.packed import (
-    FEW_ROWS,
-    PackedWeight,
+from paperworks.compression.packed import FEW_ROWS, PackedWeight, _kind
+from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
     QuantizedLinear,
-    _kind,
     quantized,
 )
 
@@ -90,6 +88,24 @@ def test_a_code_takes_its_own_bits(bits: int) -> None:
     assert packed.bytes == packed.codes.numel() + 4 * 32 + 4 * 2**bits
 
 
+@pytest.mark.parametrize("bits", [2, 3, 4, 8])
+def test_short_rows_take_no_more(bits: int) -> None:
+    """A depthwise kernel has nine columns."""
+    grid = IntegerGrid(bits)
+    packed, codes, weight = make(grid, (96, 1, 3, 3))
+    assert packed.codes.numel() <= math.ceil(96 * 9 / 64) * 8 * bits
+    assert torch.equal(packed.unpack(), codes)
+    torch.testing.assert_close(packed.dequantize().double(), weight, rtol=1e-6, atol=1e-6)
+    flat = weight.flatten(1)
+    torch.testing.assert_close(packed.row(torch.tensor([3, 95])).double(), flat[[3, 95]])
+    x = torch.randn(1, 9)
+    expected = x.double() @ flat.T
+    torch.testing.assert_close(packed.linear(x).double(), expected, rtol=1e-4, atol=1e-5)
+    again = PackedWeight.from_spec(packed.spec())
+    again.load_state_dict(packed.state_dict())
+    assert torch.equal(again.dequantize(), packed.dequantize())
+
+
 def test_a_large_product_runs_in_parts_and_threads() -> None:
     packed, _, weight = make(FloatGrid(2, 1), (4100, 1024))
     x = torch.randn(1, 1024, generator=torch.Generator().manual_seed(1))
@@ -97,6 +113,10 @@ def test_a_large_product_runs_in_parts_and_threads() -> None:
     expected = x.double() @ weight.T
     torch.testing.assert_close(packed.linear(x).double(), expected, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(packed.linear(many).double()[2:3], expected, rtol=1e-4, atol=1e-3)
+    bias = torch.linspace(-50, 50, 4100)
+    for given in (x, many):
+        product = packed.linear(given, bias).double()[:1]
+        torch.testing.assert_close(product, expected + bias, rtol=1e-4, atol=1e-3)
 
 
 def test_gradients_reach_the_input() -> None:
@@ -135,6 +155,23 @@ def test_a_convolution_is_torchs_on_the_decoded_weight(
     x = torch.randn(2, layer.in_channels, 7, 7)
     layer.weight.data = weight.float()
     torch.testing.assert_close(small(x), layer(x).detach(), rtol=1e-4, atol=1e-4)
+
+
+def test_a_small_convolution_is_decoded_once_and_again_where_it_changes() -> None:
+    layer = nn.Conv2d(3, 4, 3)
+    packed, _, _ = make(power_table(4), (4, 3, 3, 3))
+    other, _, _ = make(power_table(4), (4, 3, 3, 3), seed=1)
+    small, x = quantized(layer, packed), torch.randn(1, 3, 5, 5)
+    first = small(x)
+    assert packed.shared(torch.float32) is packed.shared(torch.float32)
+    assert packed.bytes == other.bytes
+    assert torch.equal(copy.deepcopy(small)(x), first)
+    packed.load_state_dict(other.state_dict())
+    assert not torch.allclose(small(x), first)
+    torch.testing.assert_close(small(x), quantized(layer, other)(x))
+    assert small.double()(x.double()).dtype == torch.float64
+    large, _, _ = make(IntegerGrid(4), (64, 64, 3, 3))
+    assert large.shared(torch.float32) is not large.shared(torch.float32)
 
 
 def test_an_embedding_decodes_the_rows_asked_for() -> None:

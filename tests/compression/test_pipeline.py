@@ -12,10 +12,12 @@ import torch
 
 from paperworks.compression import pipeline
 from paperworks.compression.describe import describe
-from paperworks.compression.pipeline import OtherRunError, compress
+from paperworks.compression.partial import OtherRunError
+from paperworks.compression.pipeline import compress
 from paperworks.compression.saving import load_compressed
 from paperworks.compression.steps import Step
 from paperworks.compression.text import perplexity
+from paperworks.data.errors import CorruptDataError
 
 pytest.importorskip("safetensors")
 
@@ -136,13 +138,22 @@ def test_another_runs_leftovers_are_not_used(settings: dict[str, Any]) -> None:
         ({"calibration": "abc"}, "the text has 3 tokens, fewer than one sequence of 32"),
         ({"heldout": "abc"}, "the text has 3 tokens, fewer than one sequence of 32"),
         ({"embeddings": 9}, "2 to 8 bits, got 9"),
+        (
+            {"steps": [Step("quantize", "rtn:w4g128")]},
+            r"group=128 does not divide the 64 columns of model.layers.0.self_attn.q_proj",
+        ),
+        ({"steps": [Step("prune", "gblm:3:5")]}, r"q_proj has 64 inputs, which 5 does not divide"),
+        ({"steps": [Step("prune", "global-magnitude:3:5")]}, r"64 inputs, which 5 does not"),
+        ({"skip": ["*"]}, r"no Linear or Conv2d layer outside"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(
     settings: dict[str, Any], change: dict[str, Any], words: str
 ) -> None:
+    told = []
     with pytest.raises(ValueError, match=words):
-        compress(**settings | change)
+        compress(**settings | change, progress=lambda *each: told.append(each))
+    assert not told
     assert not list(settings["out"].parent.glob("small*"))
 
 
@@ -168,3 +179,130 @@ def test_embeddings_alone_can_be_small(settings: dict[str, Any]) -> None:
     formats = {each["name"]: each["format"] for each in report["layers"]}
     assert formats.pop("model.embed_tokens") == "int8"
     assert set(formats.values()) == {"float32"}
+
+
+def test_a_model_without_all_its_weights_is_refused(
+    settings: dict[str, Any], llama_folder: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    path = llama_folder / "model.safetensors"
+    tensors = load_file(path)
+    name = "model.layers.2.mlp.up_proj.weight"
+    whole = tensors.pop(name)
+    for broken in (tensors, tensors | {name: whole[:5].clone()}):
+        save_file(broken, path, metadata={"format": "pt"})
+        with pytest.raises(CorruptDataError, match=rf"1 of its weights are missing .*{name}"):
+            compress(**settings)
+    assert not list(settings["out"].parent.glob("small*"))
+
+
+def test_a_packed_model_is_refused_and_a_pruned_one_goes_on(settings: dict[str, Any]) -> None:
+    first, packed = settings["out"], settings["out"].with_name("packed")
+    compress(**settings | {"steps": STEPS[:1]})
+    # Pruned first and quantized later is the same as both at once.
+    report = compress(**settings | {"model": first, "steps": STEPS[1:], "out": packed})
+    again = compress(**settings | {"out": first.with_name("at-once")})
+    assert report["after"]["perplexity"] == again["after"]["perplexity"]
+    onward = settings | {"model": packed, "out": first.with_name("more")}
+    with pytest.raises(ValueError, match=r"already compressed \(21 layers of few bits"):
+        compress(**onward)
+    for note in ("compression.json", "report.json"):
+        (packed / note).unlink()
+    with pytest.raises(CorruptDataError, match="a compressed model, not one of transformers"):
+        compress(**onward)
+    assert not list(first.parent.glob("more*"))
+
+
+def test_what_finished_nothing_leaves_nothing(settings: dict[str, Any]) -> None:
+    def stop(phase: str, *_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(**settings, progress=stop)
+    assert not list(settings["out"].parent.glob("small*"))
+
+
+def interrupted(settings: dict[str, Any]) -> Path:
+    """The folder of a run that was stopped in its second step."""
+
+    def stop(phase: str, *_: Any) -> None:
+        if phase == "quantize rtn:w4":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        compress(**settings, progress=stop)
+    return settings["out"].with_name("small.partial")
+
+
+def test_the_report_counts_what_all_runs_took(settings: dict[str, Any]) -> None:
+    taken = interrupted(settings) / "taken.json"
+    first = json.loads(taken.read_text())
+    assert 0 < first["seconds"] < 60
+    taken.write_text(json.dumps({"seconds": 1000.0, "peak_memory": 2**60}))
+    report = compress(**settings)
+    assert 1000 < report["seconds"] < 1060
+    assert report["peak_memory"] == 2**60
+
+
+def test_a_changed_model_is_not_mixed_with_what_was_finished(
+    settings: dict[str, Any], llama: Any, llama_folder: Path
+) -> None:
+    interrupted(settings)
+    llama.save_pretrained(llama_folder)
+    with pytest.raises(OtherRunError, match="begun with another files of the model"):
+        compress(**settings)
+
+
+def test_two_processes_do_not_work_in_one_folder(settings: dict[str, Any]) -> None:
+    fcntl = pytest.importorskip("fcntl")
+    folder = interrupted(settings)
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(OtherRunError, match="another process works on"):
+            compress(**settings)
+    compress(**settings)
+
+
+def test_layers_and_pages_are_as_asked(settings: dict[str, Any]) -> None:
+    report = compress(
+        **settings, skip=["*.layers.1.*"], page=lambda report: f"{len(report['layers'])} layers"
+    )
+    formats = {each["name"]: each["format"] for each in report["layers"]}
+    assert formats["model.layers.1.mlp.up_proj"] == "float32"
+    assert formats["model.layers.0.mlp.up_proj"] == "int4"
+    assert (settings["out"] / "report.html").read_text() == "22 layers"
+
+
+def test_power_sees_no_data(settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    from paperworks.compression.nupes import NUPES
+
+    given = []
+    original = NUPES.__call__
+
+    def call(self: Any, model: Any, calibration: Any = None, **others: Any) -> Any:
+        given.append(calibration)
+        return original(self, model, calibration, **others)
+
+    monkeypatch.setattr(NUPES, "__call__", call)
+    compress(**settings | {"steps": [Step("quantize", "power:w4")]})
+    assert given == [None]
+
+
+def test_a_model_of_sixteen_bits_stays_one(
+    settings: dict[str, Any], build_llama: Any, llama_folder: Path
+) -> None:
+    from safetensors.torch import load_file
+
+    build_llama(tied=False).bfloat16().save_pretrained(llama_folder)
+    source = (llama_folder / "model.safetensors").stat().st_size
+    report = compress(**settings | {"embeddings": 8, "steps": [Step("prune", "sparsegpt:0.5")]})
+    tensors = load_file(settings["out"] / "model.safetensors")
+    kinds = {name: tensor.dtype for name, tensor in tensors.items() if "embed" not in name}
+    assert set(kinds.values()) == {torch.bfloat16}
+    assert report["before"]["bytes_on_disk"] == pytest.approx(source, rel=0.1)
+    assert report["after"]["bytes_on_disk"] < 1.1 * source
+    model, tokenizer = load_compressed(settings["out"])
+    assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
+    score = perplexity(model, tokenizer, settings["heldout"], length=32, windows=3)
+    assert score.value == pytest.approx(report["after"]["perplexity"], rel=1e-6)

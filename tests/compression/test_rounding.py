@@ -10,7 +10,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from paperworks.compression.describe import bits_per_weight, describe
 from paperworks.compression.rounding import MinMaxFP, RoundToNearest, SmoothQuant
+from paperworks.data.efficientnet_lite import EfficientNetLite0
 
 
 def linear(out: int = 6, columns: int = 128, seed: int = 0, **options: Any) -> nn.Sequential:
@@ -173,3 +175,16 @@ def test_zeros_stay_and_silent_channels_do_no_harm(method: Any) -> None:
 def test_bad_settings_are_named(build: Any, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         build()
+
+
+def test_a_network_of_convolution_subclasses_is_four_bits_all_over() -> None:
+    model = EfficientNetLite0().eval()
+    x = torch.randn(1, 3, 96, 96)
+    with torch.no_grad():
+        exact = model(x)
+        eight = (RoundToNearest(8)(copy.deepcopy(model))(x) - exact).norm() / exact.norm()
+    assert eight < 0.2
+    layers = describe(RoundToNearest(4)(model))
+    assert {each.format for each in layers} == {"int4"}
+    assert len(layers) == 50
+    assert 4 < bits_per_weight(layers) < 4.4

@@ -18,7 +18,10 @@ from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import quantized
+from paperworks.compression.pruning import Wanda
+from paperworks.compression.rounding import RoundToNearest
 from paperworks.compression.saving import DamagedModelError, load_compressed, save_compressed
 
 pytest.importorskip("safetensors")
@@ -85,6 +88,8 @@ def test_any_module_is_saved_and_filled(tmp_path: Path) -> None:
         load_compressed(tmp_path / "small")
     with pytest.raises(DamagedModelError, match="does not fit the model"):
         load_compressed(tmp_path / "small", nn.Sequential(*build(), nn.Linear(2, 2)))
+    with pytest.raises(DamagedModelError, match="does not fit the model"):
+        load_compressed(tmp_path / "small", nn.Linear(2, 2))
 
 
 def test_size_on_disk_is_that_of_the_codes(tmp_path: Path, llama: Any) -> None:
@@ -109,7 +114,7 @@ def test_a_cut_off_or_changed_folder_is_refused(saved: Path) -> None:
     with pytest.raises(DamagedModelError, match="copy it again or compress again"):
         load_compressed(saved)
     weights.unlink()
-    with pytest.raises(DamagedModelError, match=r"None of \d"):
+    with pytest.raises(DamagedModelError, match=r"holds no model\.safetensors: copy it again"):
         load_compressed(saved)
     (saved / "compression.json").unlink()
     with pytest.raises(DamagedModelError, match=r"no compression.json.*cut off"):
@@ -122,9 +127,32 @@ def test_a_newer_or_unreadable_format_is_refused(saved: Path) -> None:
     path.write_text(json.dumps(record | {"format": 99}))
     with pytest.raises(DamagedModelError, match="format 99, this version reads 1"):
         load_compressed(saved)
-    path.write_text("{")
-    with pytest.raises(DamagedModelError, match="cannot be read"):
+    cut = [{key: value for key, value in record.items() if key != lost} for lost in record]
+    cut += [record | {"weights": {}}, record | {"layers": 3}]
+    for text in ("{", "[]", *map(json.dumps, cut)):
+        path.write_text(text)
+        with pytest.raises(DamagedModelError, match="cannot be read"):
+            load_compressed(saved)
+    name, form = next(iter(record["layers"].items()))
+    path.write_text(json.dumps(record | {"layers": {name: {**form, "weight": {}}}}))
+    with pytest.raises(DamagedModelError, match="does not fit the model"):
         load_compressed(saved)
+
+
+def test_a_damaged_configuration_or_tokenizer_is_refused(
+    tmp_path: Path, llama: Any, tokenizer: Any
+) -> None:
+    folder = save_compressed(Round()(llama), tmp_path / "small", tokenizer=tokenizer)
+    for name in ("config.json", "tokenizer_config.json", "tokenizer.json"):
+        whole = (folder / name).read_bytes()
+        (folder / name).write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(DamagedModelError, match=r"small cannot be read: "):
+            load_compressed(folder)
+        (folder / name).unlink()
+        with pytest.raises(DamagedModelError, match=rf"small holds no {name}: copy it again"):
+            load_compressed(folder)
+        (folder / name).write_bytes(whole)
+    load_compressed(folder)
 
 
 def test_nothing_is_overwritten_and_nothing_half_written_stays(
@@ -150,16 +178,54 @@ def test_a_checkpoint_keeps_packed_and_pruned_layers(tmp_path: Path) -> None:
     checkpoint.save("block 1", layers)
     again = FolderCheckpoint(tmp_path / "steps")
     assert again.holds("block 1")
-    restored = again.restore("block 1")
+    fresh = nn.Sequential(nn.Linear(5, 4, bias=False), nn.Conv2d(2, 4, 3, groups=2, stride=2))
+    fresh[0].weight.requires_grad_(False)
+    places = {"0": fresh[0], "1": fresh[1], "packed": copy.deepcopy(fresh[1])}
+    restored = again.restore("block 1", places)
     assert list(restored) == list(layers)
     x, image = torch.randn(3, 5), torch.randn(1, 2, 7, 7)
     for name, layer in layers.items():
         given = x if name == "0" else image
         assert torch.equal(restored[name](given), layer(given))
-    assert type(restored["0"]) is nn.Linear
-    with pytest.raises(ValueError, match="LayerNorm cannot be kept"):
-        checkpoint.save("block 2", {"norm": nn.LayerNorm(3)})
-    assert not checkpoint.holds("block 2")
+    # What was changed in place is filled in place, with all that hangs on it.
+    assert restored["0"] is fresh[0]
+    assert not fresh[0].weight.requires_grad
+
+
+class Padded(nn.Conv2d):
+    """Has a forward and a buffer of its own."""
+
+    def __init__(self, *sizes: int):
+        super().__init__(*sizes)
+        self.register_buffer("gain", torch.tensor(1.0))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(nn.functional.pad(x, (0, 1, 0, 1))) * self.gain
+
+
+def padded_net() -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 3, padding=1, padding_mode="reflect"), nn.ReLU(), Padded(8, 4, 3)
+    )
+
+
+def test_padding_and_own_forwards_are_kept(tmp_path: Path) -> None:
+    model, x = padded_net(), torch.randn(2, 3, 6, 6)
+    model[2].gain.fill_(0.5)
+    expected = model(x)
+    small = RoundToNearest(8)(copy.deepcopy(model))
+    assert (small(x) - expected).norm() < 0.02 * expected.norm()
+    assert [each.format for each in describe(small)] == ["int8", "int8"]
+    assert "reflect" in repr(small)
+    save_compressed(small, tmp_path / "small")
+    again, _ = load_compressed(tmp_path / "small", padded_net())
+    assert torch.equal(again(x), small(x))
+    # On the way through a checkpoint too, packed or pruned.
+    for method in (RoundToNearest(8), Wanda(0.5)):
+        folder = FolderCheckpoint(tmp_path / type(method).__name__)
+        first = method(copy.deepcopy(model), [x], checkpoint=folder)
+        second = method(copy.deepcopy(model), [x], checkpoint=folder)
+        assert torch.equal(first(x), second(x))
 
 
 def test_embeddings_and_the_tied_head_share_one_packed_table(llama: Any) -> None:

@@ -43,7 +43,7 @@ def test_power_is_nupes_without_data() -> None:
         ),
         ("prune", "wanda:1.5", r"--prune wanda:1.5: .*1.5"),
         ("prune", "wanda:5:4", r"--prune wanda:5:4: .*5:4"),
-        ("quantize", "rtn:w", "expected bits as w4, w4a8 or w4g128, got 'w'"),
+        ("quantize", "rtn:w", "expected bits as w4, w4a8 or w4g64, got 'w'"),
         ("quantize", "gptq:w4a4", "gptq leaves inputs as they are: give w4"),
         ("quantize", "smoothquant:w4", "smoothquant rounds inputs too: give w4a8"),
         ("quantize", "llm-fp4:w4g128", "--quantize llm-fp4:w4g128: .*group"),

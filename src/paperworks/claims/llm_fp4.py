@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from paperworks.claims import _smollm
 from paperworks.claims._minilm import MiniLM, embeddings
+from paperworks.claims._text import texts
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.llm_fp4 import LLMFP4
 from paperworks.compression.rounding import MinMaxFP, SmoothQuant
@@ -73,7 +74,7 @@ def smollm2(
     model = _smollm.SmolLM(blocks, device)
     generator = torch.Generator().manual_seed(seed)
     samples = []
-    for part, count in zip(_texts(text), (windows, held_out), strict=True):
+    for part, count in zip(texts(text, " "), (windows, held_out), strict=True):
         tokens = model.tokens(part)
         starts = torch.randint(len(tokens) - length + 1, (count,), generator=generator)
         samples.append(model.samples([tokens[start : start + length] for start in starts.tolist()]))
@@ -85,27 +86,12 @@ def smollm2(
     return TrialResult(values)
 
 
-def _texts(name: str) -> tuple[str, str]:
-    """A text to calibrate on and one to measure on, that have nothing in common."""
-    if name == "python-help":
-        from pydoc_data.topics import topics
-
-        order = sorted(topics)
-        return " ".join(topics[each] for each in order[::2]), " ".join(
-            topics[each] for each in order[1::2]
-        )
-    import paperworks.data
-
-    record = paperworks.data.load(name)
-    return record.valid, record.test
-
-
 def _sentences(
     text: str, calibration: int, held_out: int, generator: torch.Generator
 ) -> tuple[list[str], list[str]]:
     """Sentences of 8 to 24 words, drawn from two texts that have nothing in common."""
     drawn = []
-    for part, count in zip(_texts(text), (calibration, held_out), strict=True):
+    for part, count in zip(texts(text, " "), (calibration, held_out), strict=True):
         found = re.split(r"(?<=[.!?])\s+", " ".join(part.split()))
         found = [each for each in found if 8 <= len(each.split()) <= 24]
         order = torch.randperm(len(found), generator=generator)[:count]

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as Bar
 from rich.table import Table
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors, write_report
+from paperworks.cli.common import Json, console, errors, print_json, user_errors
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
 _HELD_OUT = 0.2  # of the calibration text, where no other text is given
@@ -37,11 +37,15 @@ def compress(
     ] = None,
     quantize: Annotated[
         list[str] | None,
-        typer.Option(help="METHOD:BITS, as llm-fp4:w4a4, nupes:w4 or rtn:w4g128."),
+        typer.Option(help="METHOD:BITS, as llm-fp4:w4a4, nupes:w4 or rtn:w4g64."),
     ] = None,
     embeddings: Annotated[
         int | None,
         typer.Option(help="Bits of the embeddings and the head tied to them. Default: float."),
+    ] = None,
+    skip: Annotated[
+        list[str] | None,
+        typer.Option(help="Layers that all steps leave alone, as 'model.layers.0.*'."),
     ] = None,
     heldout: Annotated[
         str | None,
@@ -64,11 +68,12 @@ def compress(
     """
     from paperworks.compression.pipeline import compress as run
     from paperworks.compression.steps import Step
+    from paperworks.data.errors import DataError
     from paperworks.report.compression import render_compression
 
     steps = [Step("prune", text) for text in prune or ()]
     steps += [Step("quantize", text) for text in quantize or ()]
-    with user_errors(ValueError, OSError, ImportError):
+    with user_errors(ValueError, OSError, ImportError, DataError):
         text = _text(calibration)
         if heldout is None:
             cut = int(len(text) * (1 - _HELD_OUT))
@@ -87,9 +92,10 @@ def compress(
                 heldout_windows=heldout_windows,
                 seed=seed,
                 embeddings=embeddings,
+                skip=skip or (),
+                page=render_compression,
                 progress=progress,
             )
-        write_report(out / "report.html", render_compression(report))
     if json:
         print_json(report)
         return
@@ -110,9 +116,10 @@ def evaluate(
     from paperworks.compression.saving import FORM, load_compressed
     from paperworks.compression.text import perplexity
     from paperworks.data import load_model
+    from paperworks.data.errors import DataError
     from paperworks.data.files import human_size
 
-    with user_errors(ValueError, OSError, ImportError):
+    with user_errors(ValueError, OSError, ImportError, DataError):
         compressed = Path(folder, FORM).is_file() or Path(folder, "report.json").is_file()
         network, tokenizer = (load_compressed if compressed else load_model)(folder)
         words = _text(text)
@@ -149,7 +156,10 @@ def _text(source: str) -> str:
 
     path = Path(source)
     if path.is_file():
-        return path.read_text("utf-8")
+        try:
+            return path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is not a text in UTF-8: {error}") from error
     if source not in data.names():
         raise ValueError(f"{source} is no file here, and no data set: see `paperworks data list`")
     loaded = data.load(source)
@@ -201,7 +211,9 @@ def _show(report: dict[str, Any], out: Path) -> None:
         column.justify = "right"
     table.add_row("perplexity", f"{before['perplexity']:.3f}", f"{after['perplexity']:.3f}")
     table.add_row("in memory", human_size(before["bytes"]), human_size(after["bytes"]))
-    table.add_row("on disk", "", human_size(after["bytes_on_disk"]))
+    table.add_row(
+        "on disk", human_size(before["bytes_on_disk"]), human_size(after["bytes_on_disk"])
+    )
     table.add_row("bits per weight", "", f"{after['bits_per_weight']:.2f}")
     console.print(table)
     spent = f"{report['seconds']:.0f} s"

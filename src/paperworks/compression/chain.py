@@ -73,7 +73,7 @@ class _Chain:
 
             def keep(index: int, args: Any, kwargs: Any, calls: Any = calls) -> None:
                 if index == 0:
-                    self.hidden.append(args[0])
+                    self.hidden.append(args[0].clone())
                 if index in self.sources:
                     # The hidden state itself is not kept twice.
                     calls[index] = _Call((None, *args[1:]), kwargs)
@@ -100,7 +100,8 @@ class _Chain:
         given = self.extras[batch][self.sources[index]]
         block = self.model.get_submodule(self.blocks[index])
         with torch.no_grad():
-            return _state(block(self.hidden[batch], *given.args[1:], **given.kwargs))
+            # A copy, since a block may change its input in place.
+            return _state(block(self.hidden[batch].clone(), *given.args[1:], **given.kwargs))
 
     def run(self, index: int) -> None:
         for batch in range(len(self.batches)):
@@ -148,11 +149,11 @@ def plan(model: nn.Module, layers: list[str], batches: list[Any]) -> list[Stage]
 
 
 def run_model(model: nn.Module, batches: list[Any]) -> None:
-    """Call the model on each batch, for what its hooks see."""
+    """Call the model on copies of the batches, for what its hooks see."""
     for batch in batches:
         args, kwargs = as_call(batch)
         with torch.no_grad():
-            model(*args, **kwargs)
+            model(*map(_copied, args), **{key: _copied(value) for key, value in kwargs.items()})
 
 
 @contextmanager
@@ -197,6 +198,10 @@ def weight_uses(model: nn.Module, batch: Any) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return uses
+
+
+def _copied(value: Any) -> Any:
+    return value.clone() if isinstance(value, Tensor) else value
 
 
 def _within(block: str, layers: list[str]) -> list[str]:

@@ -91,7 +91,7 @@ def describe(model: nn.Module) -> list[LayerSummary]:
                 format=form,
                 bytes=size,
                 bits_per_weight=8 * size / values.numel(),
-                sparsity=float((values == 0).float().mean(dtype=torch.float64)),
+                sparsity=1 - int(values.count_nonzero()) / values.numel(),
                 inputs=grid.name if grid is not None else "",
                 levels=tuple(levels.tolist()),
                 counts=tuple(counts.tolist()),
@@ -105,10 +105,17 @@ def bits_per_weight(layers: Sequence[LayerSummary]) -> float:
     return 8 * sum(each.bytes for each in layers) / sum(math.prod(each.shape) for each in layers)
 
 
-def model_bytes(model: nn.Module) -> int:
-    """What all parameters and buffers take in memory; tied ones count once."""
+def model_bytes(model: nn.Module, dtype: torch.dtype | None = None) -> int:
+    """What all parameters and buffers take in memory, or with floats of ``dtype``.
+
+    Tied ones count once.
+    """
     tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
-    return sum(each.numel() * each.element_size() for each in tensors.values())
+    widths = [
+        dtype.itemsize if dtype is not None and each.is_floating_point() else each.element_size()
+        for each in tensors.values()
+    ]
+    return sum(each.numel() * width for each, width in zip(tensors.values(), widths, strict=True))
 
 
 def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:
@@ -118,7 +125,7 @@ def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:
 
 
 def _bins(weight: Tensor) -> tuple[Tensor, Tensor]:
-    top = float(weight.abs().max()) or 1.0
+    top = max(abs(float(end)) for end in weight.aminmax()) or 1.0  # no copy of the weight
     edge = top * _BINS / (_BINS - 1)  # the first and the last bin are centred on the extremes
     counts = torch.histc(weight.float(), _BINS, -edge, edge).long()
     return torch.linspace(-1, 1, _BINS), counts

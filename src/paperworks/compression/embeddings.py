@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.layers import check_finite, replace
-from paperworks.compression.packed import PackedWeight, quantized
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import quantized
 
 
 class EmbeddingQuantizer:
@@ -34,8 +35,8 @@ class EmbeddingQuantizer:
     def __init__(self, bits: int = 8):
         self.grid = IntegerGrid(bits)
 
-    def __call__(self, model: nn.Module, calibration: Iterable[Any] | None = None) -> nn.Module:
-        """Replace every embedding, and each layer tied to one, in place; return ``model``.
+    def targets(self, model: nn.Module) -> dict[str, nn.Module]:
+        """Every embedding of ``model`` and each layer tied to one, by name.
 
         Raises
         ------
@@ -43,23 +44,36 @@ class EmbeddingQuantizer:
             If there is no embedding, one is not finite, or one is tied to a layer that has no
             packed form.
         """
-        users: dict[int, list[str]] = {}
-        for name, module in model.named_modules(remove_duplicate=False):
-            weight = module._parameters.get("weight")
-            if weight is not None:
-                users.setdefault(id(weight), []).append(name)
-        tables = {
-            id(module.weight): module.weight
-            for module in model.modules()
-            if type(module) is nn.Embedding
-        }
+        tables = {id(each.weight) for each in model.modules() if type(each) is nn.Embedding}
         if not tables:
             raise ValueError(f"{type(model).__name__} has no Embedding layer")
-        for table in tables.values():
-            weight = table.detach().float()
-            check_finite(users[id(table)][0], weight)
-            scale = self.grid.scale_for(weight.abs().amax(1))
-            packed = PackedWeight.pack(self.grid.encode(weight / scale[:, None]), self.grid, scale)
-            for user in users[id(table)]:
-                replace(model, user, quantized(model.get_submodule(user), packed))
+        found = {}
+        for name, module in model.named_modules(remove_duplicate=False):
+            if id(module._parameters.get("weight")) in tables:
+                if type(module) not in (nn.Embedding, nn.Linear):
+                    raise ValueError(
+                        f"{name} shares the weight of an embedding, and no packed form of its "
+                        f"{type(module).__name__} is known"
+                    )
+                check_finite(name, module.weight)
+                found[name] = module
+        return found
+
+    def __call__(self, model: nn.Module, calibration: Iterable[Any] | None = None) -> nn.Module:
+        """Replace every embedding, and each layer tied to one, in place; return ``model``.
+
+        Raises
+        ------
+        ValueError
+            As of :meth:`targets`.
+        """
+        packed: dict[int, PackedWeight] = {}
+        for name, module in self.targets(model).items():
+            table: Tensor = module.weight  # type: ignore[assignment]
+            if id(table) not in packed:
+                weight = table.detach().float()
+                scale = self.grid.scale_for(weight.abs().amax(1))
+                codes = self.grid.encode(weight / scale[:, None])
+                packed[id(table)] = PackedWeight.pack(codes, self.grid, scale)
+            replace(model, name, quantized(module, packed[id(table)]))
         return model

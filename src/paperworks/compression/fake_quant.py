@@ -38,6 +38,16 @@ class FakeQuantLayer(nn.Module):
         new.input_quantizer = input_quantizer
         return new.to(layer.weight.device, layer.weight.dtype)
 
+    def plain(self) -> nn.Module:
+        """The layer without its rounding: a Linear or Conv2d of the same parameters."""
+        kind = nn.Conv2d if isinstance(self, nn.Conv2d) else nn.Linear
+        new = kind.__new__(kind)
+        new.__dict__ = {name: copy.copy(value) for name, value in self.__dict__.items()}
+        for name in ("weight_quantizer", "input_quantizer"):
+            new._modules.pop(name, None)
+            new.__dict__.pop(name, None)  # None is no module
+        return new
+
     def rounded(self, x: Tensor) -> Tensor:
         """The input as the weight sees it."""
         return x if self.input_quantizer is None else self.input_quantizer(x)

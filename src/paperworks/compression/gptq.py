@@ -20,11 +20,11 @@ from torch import Tensor, nn
 
 from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.hessian import inverse_cholesky
-from paperworks.compression.layers import SKIP, group_count, weight_matrix
+from paperworks.compression.layers import SKIP, column_groups, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import packed_layer
-from paperworks.compression.rounding import column_groups, integer_range
+from paperworks.compression.packed_layers import packed_layer
+from paperworks.compression.rounding import integer_range
 
 
 class GPTQ(LayerwiseMethod):

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import Grid, IntegerGrid, grid_from
+from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, grid_from
+from paperworks.compression.input_kernels import INTEGERS, round_rows
+
+_FEW = 1 << 15  # numbers up to which one thread in one pass beats torch
 
 
 class InputQuantizer(nn.Module):
@@ -53,6 +57,7 @@ class InputQuantizer(nn.Module):
         self.axis = axis
         self.register_buffer("scale", scale)
         self.register_buffer("divide", divide)
+        self._made: tuple[Any, ...] | None = None
 
     @classmethod
     def of_integers(cls, first: int, last: int, scale: Tensor) -> InputQuantizer:
@@ -67,6 +72,10 @@ class InputQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The rounded input, of the shape and dtype of ``x``."""
+        if x.dtype == torch.float32 and x.is_cpu and not x.requires_grad and 0 < x.numel() <= _FEW:
+            settings = self._settings()
+            if settings is not None:
+                return _round_few(x, settings)
         if self.divide is not None:
             x = x / self._along(self.divide, x)
         if self.scale is not None:
@@ -74,6 +83,38 @@ class InputQuantizer(nn.Module):
         else:
             scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
         return self.grid.round(x / scale) * scale
+
+    def _settings(self) -> tuple[Any, ...] | None:
+        """What :func:`round_rows` is told; None for a grid or an axis that it does not know."""
+        if (
+            self._made is None
+            or self._made[0] is not self.scale
+            or self._made[1] is not self.divide
+        ):
+            self._made = (self.scale, self.divide, self._make())
+        return self._made[2]
+
+    def _make(self) -> tuple[Any, ...] | None:
+        grid = self.grid
+        levels: tuple[float, float, float]
+        if isinstance(grid, IntegerGrid):
+            levels = (-grid.top if grid.signed else 0, grid.top, 1)
+            mantissa = INTEGERS
+        elif isinstance(grid, FloatGrid) and grid.mantissa > 0:
+            levels = (-grid.largest, grid.largest, 2.0 ** (1 - grid.bias))
+            mantissa = grid.mantissa
+        else:
+            return None
+        if self.axis != -1:
+            return None
+        factors = [
+            np.empty(0, np.float32) if each is None else each.float().reshape(-1).numpy()
+            for each in (self.scale, self.divide)
+        ]
+        return (*factors, *map(np.float32, levels), mantissa)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_made": None}
 
     def spec(self) -> dict[str, Any]:
         """What :meth:`from_spec` needs beside the state dict, as JSON values."""
@@ -102,3 +143,11 @@ class InputQuantizer(nn.Module):
         if value.dim() == 0 or self.axis == -1:
             return value
         return value.view(-1, *[1] * (x.dim() - 1 - self.axis % x.dim()))
+
+
+def _round_few(x: Tensor, settings: tuple[Any, ...]) -> Tensor:
+    x = x.contiguous()
+    out = torch.empty_like(x)
+    rows = (-1, x.shape[-1])
+    round_rows(x.numpy().reshape(rows), *settings, out.numpy().reshape(rows))  # type: ignore[call-arg]
+    return out

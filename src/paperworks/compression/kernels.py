@@ -7,7 +7,9 @@ weights at a time, with the decoding that fits the grid:
 
 - equidistant levels: a multiplication, moved out of the loop;
 - floating-point formats of up to 4 exponent bits: the conversion from float16;
+- those of more: the bits of a float32, with a multiplication for subnormals;
 - up to 8 magnitudes on x86 with AVX2: a permutation of a register that holds the table;
+- up to 128 magnitudes on x86 with AVX-512: permutations of pairs of registers, and a choice;
 - anything else: one load per weight.
 
 Layout: codes of ``bits`` bits are split into fields of 8, 4, 2 and 1 bits (6 = 4 + 2) that are
@@ -29,13 +31,16 @@ from numba import njit, prange, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
-TILE = 64
+from paperworks.compression.layers import TILE
+
 LANES = 8
-AFFINE, TABLE, SIGNED, FLOAT = range(4)
+AFFINE, TABLE, SIGNED, FLOAT, WIDE = 0, 1, 2, 3, 11
 """Kinds of decoding. SIGNED: a table of magnitudes below a sign bit. FLOAT + m: ExMm, read as
-float16, whose exponent bias is 15."""
+float16, whose exponent bias is 15. WIDE + m: ExMm made into a float32."""
 HALF_BIAS = 15
-_HAS_PERMUTE = llvmlite.binding.get_host_cpu_features().get("avx2", False)
+_CPU = llvmlite.binding.get_host_cpu_features()
+_HAS_PERMUTE = _CPU.get("avx2", False)
+_HAS_LONG_PERMUTE = _CPU.get("avx512f", False)
 
 
 def fields(bits: int) -> Iterator[tuple[int, int]]:
@@ -68,7 +73,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
         lanes_u8 = ir.VectorType(ir.IntType(8), LANES)
         lanes_i32, lanes_f32 = ir.VectorType(i32, LANES), ir.VectorType(f32, LANES)
-        lanes_code = ir.VectorType(ir.IntType(16), LANES) if way >= FLOAT else lanes_i32
+        lanes_code = ir.VectorType(ir.IntType(16), LANES) if FLOAT <= way < WIDE else lanes_i32
 
         def function(name: str, result: ir.Type, *parameters: ir.Type) -> ir.Function:
             return cgutils.get_or_insert_function(
@@ -89,6 +94,14 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         multiply_add = function("llvm.fma.v8f32", lanes_f32, lanes_f32, lanes_f32, lanes_f32)
         in_register = _HAS_PERMUTE and (width < 4 or (width == 4 and way == SIGNED))
         by_sign = in_register and width == 4
+        # Tables of 16 magnitudes and more, in registers of sixteen; two vectors at a time.
+        long_i32, long_f32 = ir.VectorType(i32, 2 * LANES), ir.VectorType(f32, 2 * LANES)
+        choose = function(
+            "llvm.x86.avx512.vpermi2var.ps.512", long_f32, long_f32, long_i32, long_f32
+        )
+        long = way == SIGNED and width > 4 and _HAS_LONG_PERMUTE
+        magnitudes = 2 ** (width - 1) if long else 0
+        parts = [load(table, ir.Constant(i64, i), long_f32) for i in range(0, magnitudes, 16)]
         register = load(table, ir.Constant(i64, 0), lanes_f32) if in_register else None
         if by_sign:
             # The index is put on top of each magnitude, where a code's own bits take it off again
@@ -110,9 +123,53 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
             half = builder.bitcast(raw, ir.VectorType(ir.HalfType(), LANES))
             return builder.fpext(half, lanes_f32)
 
+        def from_bits(code: ir.Value) -> ir.Value:
+            mantissa = way - WIDE
+            bias = max(2 ** (width - 2 - mantissa) - 1, 1)
+            magnitude = builder.and_(code, splat(2 ** (width - 1) - 1))
+            raw = builder.shl(magnitude, splat(23 - mantissa))
+            raw = builder.add(raw, splat((127 - bias) << 23))
+            step = ir.Constant(lanes_f32, [2.0 ** (1 - bias - mantissa)] * LANES)
+            small = builder.fmul(builder.sitofp(magnitude, lanes_f32), step)
+            below = builder.icmp_unsigned("<", magnitude, splat(2**mantissa))
+            raw = builder.select(below, builder.bitcast(small, lanes_i32), raw)
+            sign = builder.shl(builder.lshr(code, splat(width - 1)), splat(31))
+            return builder.bitcast(builder.or_(raw, sign), lanes_f32)
+
+        def from_parts(code: ir.Value) -> ir.Value:
+            # A permutation looks at five bits of an index; those above choose among its results.
+            halves = zip(parts[::2], parts[1::2] or parts, strict=True)
+            found = [builder.call(choose, [low, code, high]) for low, high in halves]
+            for bit in range(5, width - 1):
+                alone = builder.and_(code, ir.Constant(long_i32, [1 << bit] * 16))
+                on = builder.icmp_signed("!=", alone, ir.Constant(long_i32, [0] * 16))
+                found = [
+                    builder.select(on, high, low)
+                    for low, high in zip(found[::2], found[1::2], strict=True)
+                ]
+            top = ir.Constant(long_i32, [1 << (width - 1)] * 16)
+            sign = builder.shl(builder.and_(code, top), ir.Constant(long_i32, [32 - width] * 16))
+            raw = builder.or_(builder.bitcast(found[0], long_i32), sign)
+            return builder.bitcast(raw, long_f32)
+
+        def lanes_of(first: ir.Value, second: ir.Value, start: int, count: int) -> ir.Value:
+            places = ir.Constant(ir.VectorType(i32, count), list(range(start, start + count)))
+            return builder.shuffle_vector(first, second, places)
+
+        def levels(codes: list[ir.Value]) -> list[ir.Value]:
+            if not long:
+                return [level(code) for code in codes]
+            found = []
+            for first, second in zip(codes[::2], codes[1::2], strict=True):
+                both = from_parts(lanes_of(first, second, 0, 2 * LANES))
+                found += [lanes_of(both, both, start, LANES) for start in (0, LANES)]
+            return found
+
         def level(code: ir.Value) -> ir.Value:
             if way == AFFINE:
                 return builder.sitofp(code, lanes_f32)
+            if way >= WIDE:
+                return from_bits(code)
             if way >= FLOAT:
                 return from_half(code)
             if in_register:  # the permutation looks at three bits of an index
@@ -149,6 +206,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         at = builder.add(first, tile)
         code_at = builder.mul(at, ir.Constant(i64, TILE * width // 8))
         x_at = builder.mul(at, ir.Constant(i64, TILE))
+        tile_codes = []
         for vector in range(TILE // LANES):
             code, plane = None, 0
             for wide, shift in fields(width):
@@ -161,9 +219,11 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
                 field = builder.shl(field, splat(shift))
                 code = field if code is None else builder.or_(code, field)
                 plane += LANES * wide
+            tile_codes.append(code)
+        for vector, weights in enumerate(levels(tile_codes)):
             inputs = load(x, builder.add(x_at, ir.Constant(i64, LANES * vector)), lanes_f32)
             total = totals[vector % 4]
-            totals[vector % 4] = builder.call(multiply_add, [level(code), inputs, total])
+            totals[vector % 4] = builder.call(multiply_add, [weights, inputs, total])
         next_tile = builder.add(tile, one)
         tile.add_incoming(next_tile, inner)
         for each, total in zip(sums, totals, strict=True):
@@ -233,8 +293,10 @@ def matvec(bits: int, kind: int, parallel: bool) -> Callable[..., None]:
 
 
 @cache
-def decode(bits: int) -> Callable[..., None]:
+def decode(bits: int, affine: bool) -> Callable[..., None]:
     """The compiled ``(codes, table, out) -> None`` that writes the levels of packed codes.
+
+    affine : whether ``table[0] + code * (table[1] - table[0])`` is the level, to the bit
 
     codes : (rows, groups, bytes) uint8; table : (2**bits,) float32;
     out : (rows, groups, columns) float32, written.
@@ -247,18 +309,29 @@ def decode(bits: int) -> Callable[..., None]:
     @njit(cache=True, nogil=True)
     def run(codes, table, out):
         rows, groups, columns = out.shape
+        tile = np.empty(TILE, np.uint8)
+        start_at, step = table[0], table[1] - table[0]
         for row in range(rows):
             for group in range(groups):
                 packed, levels = codes[row, group], out[row, group]
-                for column in range(columns):
-                    tile, place = column // TILE, column % TILE
-                    at, code = tile * TILE * bits // 8, 0
+                for first in range(0, columns, TILE):
+                    # All codes of a tile at once: the inner loops become vector instructions.
+                    at = first * bits // 8
+                    tile[:] = 0
                     for k in range(widths.size):
-                        wide = widths[k]
-                        section, byte = place // (8 * wide), place % (8 * wide)
-                        field = packed[at + byte] >> (section * wide)
-                        code |= (field & ((1 << wide) - 1)) << shifts[k]
+                        wide, mask = widths[k], np.uint8((1 << widths[k]) - 1)
+                        for section in range(8 // wide):
+                            down, start = np.uint8(section * wide), section * 8 * wide
+                            for byte in range(8 * wide):
+                                field = (packed[at + byte] >> down) & mask
+                                tile[start + byte] |= field << np.uint8(shifts[k])
                         at += 8 * wide
-                    levels[column] = table[code]
+                    count = min(TILE, columns - first)
+                    if affine:  # in vector instructions, as no table is
+                        for place in range(count):
+                            levels[first + place] = start_at + step * np.float32(tile[place])
+                    else:
+                        for place in range(count):
+                            levels[first + place] = table[tile[place]]
 
     return run

@@ -14,7 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.overrides import TorchFunctionMode
 
+TILE = 64
+"""Columns that are packed together: a group with a scale of its own is a multiple of them."""
 SKIP = ("lm_head",)
 """Left alone by default: the output head of a language model, as every paper here leaves it."""
 
@@ -24,6 +27,8 @@ def compressible(
     *,
     skip: Sequence[str] = SKIP,
     kinds: tuple[type[nn.Module], ...] = (nn.Linear, nn.Conv2d),
+    plain: bool = False,
+    beside: tuple[type[nn.Module], ...] = (),
 ) -> dict[str, nn.Module]:
     """The layers of ``model`` that a method works on, by name, in the order of definition.
 
@@ -35,32 +40,61 @@ def compressible(
         Patterns as in :mod:`fnmatch`; a layer whose name matches one is left out. The default
         leaves out the head of a language model.
     kinds : tuple of types
-        Which layers count. Subclasses do not: what they compute may differ.
+        Which layers count, of Linear and Conv2d. So do their subclasses.
+    plain : bool
+        True: subclasses are refused. For methods that replace a layer's forward by their own.
+    beside : tuple of types
+        Other modules with weights that are no reason to refuse the model.
 
     Raises
     ------
     ValueError
-        If nothing is left, if a weight is not finite, or if a weight is tied to another module's.
+        If nothing is left, or all is packed; if a module with a weight is of no kind that is known
+        here, embeddings and normalizations aside; if a weight is not finite, tied to another
+        module's, or computed from other parameters. The message names the module.
     """
     if isinstance(skip, str):
         raise ValueError(
             f"skip must be a list of patterns, got the string {skip!r}: use [{skip!r}]"
         )
-    found = {
-        name: module
-        for name, module in model.named_modules()
-        if type(module) in kinds and not any(fnmatch.fnmatch(name, each) for each in skip)
-    }
-    if not found:
-        names = " or ".join(kind.__name__ for kind in kinds)
-        raise ValueError(f"{type(model).__name__} has no {names} layer outside skip={list(skip)}")
+    found: dict[str, nn.Module] = {}
+    foreign: dict[str, str] = {}
     owners: dict[int, list[str]] = {}
+    attention: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
         weight = module._parameters.get("weight")
         if weight is not None:
             owners.setdefault(id(weight), []).append(name)
+        if any(fnmatch.fnmatch(name, each) for each in skip) or name in attention:
+            pass
+        elif isinstance(module, kinds) and (not plain or type(module) in kinds):
+            found[name] = module
+        elif not isinstance(module, beside) and _has_matrix(module, plain):
+            foreign[name] = type(module).__name__
+        if isinstance(module, nn.MultiheadAttention):  # which multiplies with it by itself
+            attention.append(f"{name}.out_proj" if name else "out_proj")
+    if foreign:
+        raise ValueError(
+            f"{_listed(foreign)}: not a layer that can be compressed here; leave it out with "
+            f"skip={[*skip, *foreign]}"
+        )
+    if not found:
+        if any(isinstance(getattr(each, "weight", None), nn.Module) for each in model.modules()):
+            raise ValueError(
+                f"the layers of {type(model).__name__} are packed, and packed weights can be "
+                "neither pruned nor quantized: prune first, then quantize once"
+            )
+        names = " or ".join(kind.__name__ for kind in kinds)
+        raise ValueError(f"{type(model).__name__} has no {names} layer outside skip={list(skip)}")
     for name, module in found.items():
-        weight = module.weight
+        weight = module._parameters.get("weight")
+        if weight is None:
+            raise ValueError(
+                f"the weight of {name or 'the layer'} is computed from other parameters "
+                f"({', '.join(each for each, _ in module.named_parameters())}): make it plain "
+                "first, with torch.nn.utils.prune.remove, remove_weight_norm, or "
+                "parametrize.remove_parametrizations"
+            )
         others = [other for other in owners[id(weight)] if other != name]
         if others:
             raise ValueError(
@@ -69,6 +103,26 @@ def compressible(
             )
         check_finite(name, weight)
     return found
+
+
+def _has_matrix(module: nn.Module, plain: bool) -> bool:
+    """Whether a module has a weight that somebody would expect to be compressed."""
+    aside: tuple[type[nn.Module], ...] = (
+        nn.Embedding, nn.EmbeddingBag, nn.LayerNorm, nn.RMSNorm
+    )  # fmt: skip
+    if not plain or type(module) in (nn.Linear, nn.Conv2d):
+        aside += (nn.Linear, nn.Conv2d)  # of a kind that was not asked for
+    return not isinstance(module, aside) and any(
+        parameter is not None and parameter.dim() >= 2 and ("weight" in name or "proj" in name)
+        for name, parameter in module._parameters.items()
+    )
+
+
+def _listed(foreign: dict[str, str], most: int = 3) -> str:
+    """Some modules by name and class."""
+    texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
+    more = [f"{len(texts) - most} more"] if len(texts) > most else []
+    return ", ".join(texts[:most] + more)
 
 
 def check_finite(name: str, weight: Tensor) -> None:
@@ -98,19 +152,39 @@ def group_count(layer: nn.Module) -> int:
     return layer.groups if isinstance(layer, nn.Conv2d) else 1
 
 
-def conv_settings(layer: nn.Conv2d) -> dict[str, Any]:
-    """What a convolution is made with beside its sizes, bias and padding mode."""
-    return {name: getattr(layer, name) for name in ("stride", "padding", "dilation", "groups")}
+def column_groups(name: str, weight: Tensor, group: int | None) -> int:
+    """How many groups of ``group`` columns a weight has; one where there is no group.
+
+    Raises
+    ------
+    ValueError
+        If they do not fill it, or do not fill the tiles that weights are packed in.
+    """
+    if group is None:
+        return 1
+    columns = weight.shape[1]
+    if group < 1 or columns % group or (group != columns and group % TILE):
+        fitting = [size for size in range(TILE, columns, TILE) if columns % size == 0]
+        sizes = f"{', '.join(map(str, fitting))} would do" if fitting else "no other would do"
+        raise ValueError(
+            f"group={group} does not divide the {columns} columns of {name or 'the layer'} into "
+            f"multiples of {TILE}: {sizes}; or give no group, or leave it out with "
+            f"skip=[..., {name!r}]"
+        )
+    return columns // group
 
 
-def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
+def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
     """The rows that the layer multiplies with its weight.
 
     Parameters
     ----------
     layer : Linear or Conv2d
+        Or a subclass, whose forward is run to see what it multiplies.
     x : (..., in_features) or (batch, channels, height, width) float
         What the layer's forward is given.
+    more
+        Its other arguments, for a subclass that has them.
 
     Returns
     -------
@@ -118,29 +192,62 @@ def input_rows(layer: nn.Module, x: Tensor) -> Tensor:
         Such that group ``g`` of the output is ``rows[g] @ weight_matrix(layer)[of g].T``, plus
         the bias. For a convolution the rows are its patches: kernel height times width more
         memory than ``x``.
+
+    Raises
+    ------
+    ValueError
+        For a subclass that does not multiply something with its weight just once.
     """
+    if type(layer) is nn.Linear:
+        return x.reshape(1, -1, x.shape[-1])
+    with _Products(layer) as products:
+        layer.forward(x, *more)
+    if len(products.calls) != 1:
+        raise ValueError(
+            f"a {type(layer).__name__} is not understood: its forward multiplies with its weight "
+            f"{len(products.calls)} times"
+        )
+    x, settings = products.calls[0]
     if not isinstance(layer, nn.Conv2d):
         return x.reshape(1, -1, x.shape[-1])
-    if layer.padding_mode != "zeros":
-        raise ValueError(
-            f"a Conv2d with padding_mode={layer.padding_mode!r} is not supported, only 'zeros'"
-        )
-    if layer.padding == "same":
+    stride, padding, dilation, groups = settings
+    if padding == "same":
         total = [d * (k - 1) for d, k in zip(layer.dilation, layer.kernel_size, strict=True)]
         x = functional.pad(
             x, [total[1] // 2, total[1] - total[1] // 2, total[0] // 2, total[0] - total[0] // 2]
         )
-    padding = layer.padding if not isinstance(layer.padding, str) else 0
     patches = functional.unfold(
         x if x.dim() == 4 else x[None],
         layer.kernel_size,
-        dilation=layer.dilation,
-        padding=padding,
-        stride=layer.stride,
+        dilation=dilation,
+        padding=padding if not isinstance(padding, str) else 0,
+        stride=stride,
     )
     batch, fan, places = patches.shape
-    patches = patches.reshape(batch, layer.groups, fan // layer.groups, places)
-    return patches.permute(1, 0, 3, 2).reshape(layer.groups, batch * places, -1)
+    patches = patches.reshape(batch, groups, fan // groups, places)
+    return patches.permute(1, 0, 3, 2).reshape(groups, batch * places, -1)
+
+
+class _Products(TorchFunctionMode):
+    """Notes what a layer's weight is multiplied with, after whatever the layer does before."""
+
+    def __init__(self, layer: nn.Module):
+        super().__init__()
+        self.weight = layer.weight
+        self.calls: list[tuple[Tensor, tuple[Any, ...]]] = []
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in (functional.linear, functional.conv2d):
+            names = ("input", "weight", "bias", "stride", "padding", "dilation", "groups")
+            given = dict(zip(names, args, strict=False)) | kwargs
+            if given["weight"] is self.weight:
+                defaults = {"stride": 1, "padding": 0, "dilation": 1, "groups": 1}
+                settings = tuple(given.get(name, value) for name, value in defaults.items())
+                self.calls.append((given["input"], settings))
+        return func(*args, **kwargs)
 
 
 def replace(model: nn.Module, name: str, new: nn.Module) -> None:

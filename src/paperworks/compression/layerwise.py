@@ -20,7 +20,15 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.chain import evaluation, plan
-from paperworks.compression.layers import SKIP, as_batches, compressible, input_rows, replace
+from paperworks.compression.layers import (
+    SKIP,
+    as_batches,
+    column_groups,
+    compressible,
+    input_rows,
+    replace,
+    weight_matrix,
+)
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of blocks done, their total, and the name of the one that starts."""
@@ -39,8 +47,8 @@ class Checkpoint(Protocol):
     def holds(self, block: str) -> bool:
         """Whether a block is finished."""
 
-    def restore(self, block: str) -> dict[str, nn.Module]:
-        """The compressed layers of a finished block by name."""
+    def restore(self, block: str, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+        """The compressed layers of a finished block by name, in the place of ``layers``."""
 
     def save(self, block: str, layers: dict[str, nn.Module]) -> None:
         """Keep the compressed layers of a block."""
@@ -64,8 +72,25 @@ class LayerwiseMethod(ABC):
     def __init__(self, *, skip: Sequence[str] = SKIP):
         self.skip = tuple(skip) if not isinstance(skip, str) else skip
 
-    def check(self, layers: dict[str, nn.Module]) -> None:  # noqa: B027
-        """Refuse, before any work is done, layers that cannot be compressed so. By default none."""
+    group: int | None = None
+    """Columns of a weight that share a scale, for methods that have such."""
+
+    def check(self, layers: dict[str, nn.Module]) -> None:
+        """Refuse, before any work is done, layers that cannot be compressed so."""
+        for name, layer in layers.items():
+            column_groups(name, weight_matrix(layer), self.group)
+
+    def targets(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The layers of ``model`` that it would work on, by name.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or one that cannot be compressed so; see :func:`layers.compressible`.
+        """
+        layers = compressible(model, skip=self.skip)
+        self.check(layers)
+        return layers
 
     def prepare(self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]) -> None:  # noqa: B027
         """Look at the whole model once, before the walk. By default nothing."""
@@ -112,10 +137,9 @@ class LayerwiseMethod(ABC):
             If no layer is left to compress, a weight is not finite or tied to another, there is
             no calibration data, or a layer does not run on it.
         """
-        layers = compressible(model, skip=self.skip)
+        layers = self.targets(model)
         blind = self.calibration == "optional" and calibration is None
         batches = [] if blind or self.calibration == "unused" else as_batches(calibration)
-        self.check(layers)
         with evaluation(model):
             stages = plan(model, list(layers), batches)
             kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}
@@ -125,11 +149,12 @@ class LayerwiseMethod(ABC):
             for done, stage in enumerate(stages):
                 if progress is not None:
                     progress(done, len(stages), stage.name)
+                # Not held longer: what is replaced is freed with its block.
+                mine = {name: layers.pop(name) for name in stage.layers}
                 if checkpoint is not None and stage.name in kept:
-                    new = checkpoint.restore(stage.name)
+                    new = checkpoint.restore(stage.name, mine)
                 else:
                     left -= 1
-                    mine = {name: layers[name] for name in stage.layers}
                     observers = {
                         name: self.observer(name, layer) if batches else None
                         for name, layer in mine.items()
@@ -145,8 +170,9 @@ class LayerwiseMethod(ABC):
                     if checkpoint is not None:
                         checkpoint.save(stage.name, new)
                 for name, layer in new.items():
-                    if layer is not layers[name]:
+                    if layer is not mine[name]:
                         replace(model, name, layer)
+                mine, new = {}, {}
                 if left:
                     stage.advance()
             if progress is not None:
@@ -169,8 +195,19 @@ def _observing(
         def see(layer: nn.Module, args: Any, name: str = name, observer: Any = observer) -> None:
             if not bool(torch.isfinite(args[0]).all()):
                 raise ValueError(f"the inputs of {name} are not finite on the calibration data")
+            if not args[0].numel():
+                raise ValueError(
+                    f"the inputs of {name or 'the layer'} are empty: a calibration batch has no "
+                    "rows"
+                )
             reached.add(name)
-            observer.update(input_rows(layer, args[0]))
+            try:
+                rows = input_rows(layer, *args)
+            except ValueError as error:
+                raise ValueError(
+                    f"{name or 'the layer'}: {error}; leave it out with skip="
+                ) from None
+            observer.update(rows)
 
         hooks.append(layer.register_forward_pre_hook(see))
     try:

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Literal
 
 import torch
@@ -283,11 +284,13 @@ class MaskedTraining:
 
 def check_sparsity(sparsity: float, *, most: float | None = None) -> None:
     """Raise a ValueError unless ``sparsity`` lies in [0, 1), or in [0, ``most``] where given."""
-    good = 0 <= sparsity < 1 if most is None else 0 <= sparsity <= most
+    good = isinstance(sparsity, Real) and sparsity >= 0 and sparsity < 1
+    if most is not None:
+        good = isinstance(sparsity, Real) and 0 <= sparsity <= most
     if not good:
         raise ValueError(
             "sparsity is the part that is dropped and must lie in "
-            f"{'[0, 1)' if most is None else f'[0, {most:g}]'}, got {sparsity}"
+            f"{'[0, 1)' if most is None else f'[0, {most:g}]'}, got {sparsity!r}"
         )
 
 

@@ -1,14 +1,16 @@
-"""Weights of few bits, packed in memory, and the layers that run on them.
+"""Weights of few bits, packed in memory.
 
 A weight is ``scale * level + offset``: a code of b bits names the level in a table of 2**b, and
 scale and offset belong to an output channel, or to a group of neighbouring columns of it. All
 methods of this family end here, whatever their grid. A 4-bit weight takes half a byte in memory
-and on disk, and its scales 4 bytes each beside it. A row is padded to a multiple of 64 columns.
+and on disk, and its scales 4 bytes each beside it. A row of a matrix is padded to a multiple of 64
+columns; the rows of a convolution, which may be nine weights long, follow without a gap.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numba
@@ -18,12 +20,11 @@ from torch.nn import functional
 
 from paperworks.compression import kernels
 from paperworks.compression.grids import FloatGrid, Grid
-from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import conv_settings
 
 FEW_ROWS = 4  # up to so many rows of input, decoding in registers beats decoding to memory
 _CHUNK = 1 << 22  # weights decoded at a time otherwise: 16 MB
 _SPLIT = 1 << 20  # weights from which a second thread pays
+_SMALL = 1 << 15  # weights of a convolution up to which it stays decoded: 128 kB
 
 
 class PackedWeight(nn.Module):
@@ -52,6 +53,9 @@ class PackedWeight(nn.Module):
     table: Tensor
     scale: Tensor
     offset: Tensor | None
+    like: Tensor
+    _ready: tuple[Any, ...] | None
+    _kept: Tensor | None
 
     def __init__(
         self,
@@ -67,10 +71,12 @@ class PackedWeight(nn.Module):
         self.register_buffer("table", table)
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
+        # Follows the model where it is turned into another dtype, as nothing else here does.
+        self.register_buffer("like", torch.empty(0), persistent=False)
         self.shape = tuple(shape)
         self.fan_in = math.prod(self.shape[1:])
         self.name = name
-        self._ready: tuple[Any, ...] | None = None
+        self._forget()
 
     @classmethod
     def pack(
@@ -112,16 +118,20 @@ class PackedWeight(nn.Module):
             )
         if int(codes.max()) >= 2**grid.bits:
             raise ValueError(f"code {int(codes.max())} is beyond {grid.name}'s {grid.bits} bits")
-        size = fan_in // groups
+        shape = shape or (out, fan_in)
+        # Kernels have few columns and are decoded whole: their rows follow without a gap.
+        whole = _is_whole(shape)
+        rows = codes.reshape(1, 1, -1) if whole else codes.view(out, groups, -1)
+        size = rows.shape[-1]
         tiles = -(-size // kernels.TILE)
-        padded = functional.pad(codes.view(out, groups, size), (0, tiles * kernels.TILE - size))
-        packed = _pack(padded.view(out, groups, tiles, kernels.TILE), grid.bits)
+        padded = functional.pad(rows, (0, tiles * kernels.TILE - size))
+        packed = _pack(padded.view(*rows.shape[:2], tiles, kernels.TILE), grid.bits)
         return cls(
             packed,
             grid.table.clone(),
             scale.float().contiguous(),
             None if offset is None else _per_group(offset, out).float().contiguous(),
-            shape or (out, fan_in),
+            shape,
             grid.name,
         )
 
@@ -130,19 +140,22 @@ class PackedWeight(nn.Module):
         return {
             "shape": list(self.shape),
             "codes": list(self.codes.shape),
+            "groups": self.scale.shape[1],
             "bits": self.bits,
             "offset": self.offset is not None,
             "name": self.name,
+            "dtype": str(self.dtype).removeprefix("torch."),
         }
 
     @classmethod
     def from_spec(cls, spec: dict[str, Any]) -> PackedWeight:
         """A weight of that form, for :meth:`load_state_dict` to fill."""
         codes = torch.empty(spec["codes"], dtype=torch.uint8)
-        scale = torch.empty(spec["codes"][:2])
+        scale = torch.empty(spec["shape"][0], spec["groups"])
         offset = torch.empty_like(scale) if spec["offset"] else None
         table = torch.empty(2 ** spec["bits"])
-        return cls(codes, table, scale, offset, tuple(spec["shape"]), spec["name"])
+        weight = cls(codes, table, scale, offset, tuple(spec["shape"]), spec["name"])
+        return weight.to(getattr(torch, spec["dtype"]))
 
     @property
     def bits(self) -> int:
@@ -156,27 +169,35 @@ class PackedWeight(nn.Module):
 
     @property
     def dtype(self) -> torch.dtype:
-        """Of the weight when decoded: float32. Models ask their layers' weights for it."""
-        return self.scale.dtype
+        """Of the model that it is part of, which may ask for it; scales are float32 always."""
+        return self.like.dtype
 
     def unpack(self) -> Tensor:
         """The codes as (out, fan_in) uint8."""
-        out, groups, _ = self.codes.shape
-        codes = _unpack(self.codes, self.bits)
-        return codes.view(out, groups, -1)[:, :, : self.fan_in // groups].reshape(out, -1)
+        size = self._columns
+        codes = _unpack(self.codes, self.bits).flatten(2)[:, :, :size]
+        return codes.reshape(self.shape[0], self.fan_in)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
         """The weight that this stands for, in its own shape."""
         return self._decode(slice(None)).to(dtype).view(self.shape)
 
+    def shared(self, dtype: torch.dtype) -> Tensor:
+        """As :meth:`dequantize`, not to be changed: a small weight is decoded only once."""
+        if self.codes.numel() * 8 > _SMALL * self.bits:
+            return self.dequantize(dtype)
+        if self._kept is None or self._kept.dtype != dtype:
+            self._kept = self.dequantize(dtype)
+        return self._kept
+
     def row(self, index: Tensor) -> Tensor:
-        """The rows ``index`` (any shape of int64) decoded: (..., fan_in) float32."""
-        return self._decode(index.reshape(-1)).view(*index.shape, self.fan_in)
+        """The rows ``index`` (any shape of int64) decoded: (..., fan_in) of :attr:`dtype`."""
+        return self._decode(index.reshape(-1)).to(self.dtype).view(*index.shape, self.fan_in)
 
     def linear(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """``x @ weight.T + bias`` for x of shape (..., fan_in)."""
         rows = x.numel() // self.fan_in
-        plain = x.is_cpu and x.dtype == torch.float32 and not x.requires_grad
+        plain = not self._whole and x.is_cpu and x.dtype == torch.float32 and not x.requires_grad
         if plain and 0 < rows <= FEW_ROWS:
             product = self._times(x, rows)
             if bias is not None:
@@ -198,7 +219,7 @@ class PackedWeight(nn.Module):
         return f"shape={self.shape}, {self.name}, bits={self.bits}, groups={groups}"
 
     def _apply(self, *args: Any, **kwargs: Any) -> PackedWeight:
-        self._ready = None
+        self._forget()
         table, scale, offset = self.table, self.scale, self.offset
         super()._apply(*args, **kwargs)
         # .half() and .bfloat16() are for activations: scales stay what they were fitted as.
@@ -207,26 +228,49 @@ class PackedWeight(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": None}
+        return {**self.__dict__, "_ready": None, "_kept": None}
+
+    def _forget(self) -> None:
+        """Drop what was made of the codes for use, since they or their device have changed."""
+        self._ready, self._kept = None, None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
-        self._ready = None
+        self._forget()
         super()._load_from_state_dict(*args, **kwargs)
+
+    @property
+    def _affine(self) -> bool:
+        """Whether a level is its code times a step, to the bit."""
+        codes = torch.arange(self.table.numel(), dtype=torch.float32)
+        step = self.table[1] - self.table[0]
+        return torch.equal(self.table, self.table[0] + codes * step)
+
+    @property
+    def _whole(self) -> bool:
+        """Whether all rows are packed as one."""
+        return self.codes.shape[:2] != self.scale.shape
+
+    @property
+    def _columns(self) -> int:
+        """Of a row of codes in a group, without padding."""
+        return self.shape[0] * self.fan_in // (self.codes.shape[0] * self.codes.shape[1])
 
     def _decode(self, rows: Any) -> Tensor:
         scale, offset = self.scale[rows], None if self.offset is None else self.offset[rows]
-        packed = self.codes[rows]
-        out, groups, _ = packed.shape
+        packed = self.codes if self._whole else self.codes[rows]
         if packed.device.type == "cpu":
-            levels = torch.empty(out, groups, self.fan_in // groups)
-            kernels.decode(self.bits)(packed.numpy(), self.table.numpy(), levels.numpy())
+            levels = torch.empty(*packed.shape[:2], self._columns)
+            decode = kernels.decode(self.bits, self._affine)
+            decode(packed.numpy(), self.table.numpy(), levels.numpy())
         else:
-            codes = _unpack(packed, self.bits).view(out, groups, -1)
-            levels = self.table[codes[:, :, : self.fan_in // groups].int()]
+            codes = _unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
+            levels = self.table[codes.int()]
+        if self._whole:
+            levels = levels.view(self.shape[0], 1, self.fan_in)[rows]
         levels *= scale[:, :, None]
         if offset is not None:
             levels += offset[:, :, None]
-        return levels.view(out, self.fan_in)
+        return levels.view(-1, self.fan_in)
 
     def _times(self, x: Tensor, rows: int) -> Tensor:
         if self._ready is None:
@@ -257,6 +301,17 @@ class PackedWeight(nn.Module):
         return (multiply, *(each.contiguous().numpy() for each in arrays), width)
 
 
+def padded_size(shape: Sequence[int]) -> int:
+    """How many codes a weight of this shape is packed as, its padding counted."""
+    rows = 1 if _is_whole(shape) else shape[0]
+    columns = math.prod(shape) // rows
+    return rows * -(-columns // kernels.TILE) * kernels.TILE
+
+
+def _is_whole(shape: Sequence[int]) -> bool:
+    return len(shape) > 2 and math.prod(shape[1:]) % kernels.TILE > 0
+
+
 def _kind(table: Tensor) -> tuple[int, float]:
     """How the kernels decode this table, and a factor that their levels lack."""
     levels = table.double()
@@ -265,13 +320,16 @@ def _kind(table: Tensor) -> tuple[int, float]:
     steps = levels.diff()
     if bool((steps == steps[0]).all()):
         return kernels.AFFINE, 1.0
-    if bits <= 4 and torch.equal(levels[half:], -levels[:half]):
+    signed = torch.equal(levels[half:], -levels[:half])
+    if bits <= 4 and signed:
         return kernels.SIGNED, 1.0
-    for exponent in range(1, min(bits, 5)):
+    for exponent in range(1, bits):
         grid = FloatGrid(exponent, bits - 1 - exponent)
         if torch.equal(grid.table, table):
+            if exponent > 4:
+                return kernels.WIDE + grid.mantissa, 1.0
             return kernels.FLOAT + grid.mantissa, 2.0 ** (kernels.HALF_BIAS - grid.bias)
-    return kernels.TABLE, 1.0
+    return (kernels.SIGNED if signed else kernels.TABLE), 1.0
 
 
 def _per_group(value: Tensor, out: int) -> Tensor:
@@ -305,116 +363,3 @@ def _unpack(packed: Tensor, bits: int) -> Tensor:
         start += 8 * width
     assert codes is not None
     return codes
-
-
-class QuantizedLayer(nn.Module):
-    """What a linear layer and a convolution have: packed weight, bias, and rounding of inputs."""
-
-    bias: Tensor | None
-
-    def __init__(
-        self,
-        weight: PackedWeight,
-        bias: Tensor | None = None,
-        input_quantizer: InputQuantizer | None = None,
-    ):
-        super().__init__()
-        self.weight = weight
-        self.register_buffer("bias", None if bias is None else bias.detach())
-        self.input_quantizer = input_quantizer
-
-    def rounded(self, x: Tensor) -> Tensor:
-        """The input as the weight sees it."""
-        return x if self.input_quantizer is None else self.input_quantizer(x)
-
-
-class QuantizedLinear(QuantizedLayer):
-    """A linear layer on a packed weight, and on rounded inputs where asked.
-
-    Parameters
-    ----------
-    weight : PackedWeight
-        Of shape (out, in).
-    bias : (out,) float, optional
-    input_quantizer : InputQuantizer, optional
-        Applied to the input first; the simulation of inputs of few bits.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(..., in) to (..., out)."""
-        return self.weight.linear(self.rounded(x), self.bias)
-
-
-class QuantizedConv2d(QuantizedLayer):
-    """A two-dimensional convolution on a packed weight; the rest as of :class:`QuantizedLinear`.
-
-    The weight is decoded whole at each call: a convolution uses it many times.
-    """
-
-    def __init__(
-        self,
-        weight: PackedWeight,
-        bias: Tensor | None = None,
-        input_quantizer: InputQuantizer | None = None,
-        *,
-        stride: Any = 1,
-        padding: Any = 0,
-        dilation: Any = 1,
-        groups: int = 1,
-    ):
-        super().__init__(weight, bias, input_quantizer)
-        self.settings = {
-            "stride": stride, "padding": padding, "dilation": dilation, "groups": groups
-        }  # fmt: skip
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(batch, channels, height, width) to the same of the output."""
-        x = self.rounded(x)
-        weight = self.weight.dequantize(x.dtype)
-        return functional.conv2d(x, weight, self.bias, **self.settings)
-
-
-class QuantizedEmbedding(nn.Module):
-    """An embedding on a packed weight: only the rows asked for are decoded."""
-
-    def __init__(self, weight: PackedWeight):
-        super().__init__()
-        self.weight = weight
-
-    def forward(self, index: Tensor) -> Tensor:
-        """(...) int64 to (..., dim) float32."""
-        return self.weight.row(index)
-
-
-def packed_layer(
-    layer: nn.Module,
-    codes: Tensor,
-    grid: Grid,
-    scale: Tensor,
-    *,
-    offset: Tensor | None = None,
-    input_quantizer: InputQuantizer | None = None,
-) -> nn.Module:
-    """The packed form of ``layer``, its weight given as for :meth:`PackedWeight.pack`."""
-    shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
-    weight = PackedWeight.pack(codes, grid, scale, offset=offset, shape=shape)
-    return quantized(layer, weight, input_quantizer)
-
-
-def quantized(
-    layer: nn.Module, weight: PackedWeight, input_quantizer: InputQuantizer | None = None
-) -> nn.Module:
-    """The packed form of ``layer``: its bias and settings, on ``weight``.
-
-    Raises
-    ------
-    ValueError
-        If the layer is no Linear, Conv2d or Embedding.
-    """
-    if isinstance(layer, nn.Linear):
-        return QuantizedLinear(weight, layer.bias, input_quantizer)
-    if isinstance(layer, nn.Conv2d):
-        return QuantizedConv2d(weight, layer.bias, input_quantizer, **conv_settings(layer))
-    if isinstance(layer, nn.Embedding) and input_quantizer is None:
-        return QuantizedEmbedding(weight)
-    raise ValueError(f"no packed form of {type(layer).__name__}: use Linear, Conv2d or Embedding")

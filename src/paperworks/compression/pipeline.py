@@ -6,32 +6,33 @@ import hashlib
 import json
 import os
 import shutil
-import sys
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from paperworks.compression.checkpoint import FolderCheckpoint
 from paperworks.compression.describe import bits_per_weight, describe, model_bytes
 from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.layerwise import LayerwiseMethod
-from paperworks.compression.saving import save_compressed
+from paperworks.compression.partial import Partial, files_of
+from paperworks.compression.saving import (
+    FORM,
+    load_compressed,
+    plain_tensors,
+    read_form,
+    save_compressed,
+)
 from paperworks.compression.steps import Step
 from paperworks.compression.text import calibration_windows, encode, perplexity
-from paperworks.data import load_model
-from paperworks.writing import read_json, write_json
+from paperworks.data import LoadedModel, load_model
 
-REPORT = "report.json"
+REPORT, PAGE = "report.json", "report.html"
 Progress = Callable[[str, int, int, str], None]
 """Called with the phase, the number done, the total, and the part that starts."""
-
-
-class OtherRunError(ValueError):
-    """What lies in the way was begun with other settings."""
 
 
 def compress(
@@ -46,6 +47,8 @@ def compress(
     heldout_windows: int | None = 16,
     seed: int = 0,
     embeddings: int | None = None,
+    skip: Sequence[str] = (),
+    page: Callable[[dict[str, Any]], str] | None = None,
     progress: Progress | None = None,
 ) -> dict[str, Any]:
     """Compress a language model by the steps in order, and write it with a report.
@@ -77,6 +80,10 @@ def compress(
     embeddings : int, optional
         Bits of the embeddings and of the head tied to them; see :class:`EmbeddingQuantizer`.
         Default: they stay as they are.
+    skip : sequence of str
+        Patterns of names of layers that all steps leave alone, beside the head.
+    page : callable, optional
+        Makes ``report.html`` of the report.
     progress : callable (phase, done, total, name), optional
 
     Returns
@@ -89,66 +96,99 @@ def compress(
     FileExistsError
         If ``out`` exists.
     OtherRunError
-        If ``OUT.partial`` was begun with other settings.
+        If ``OUT.partial`` was begun with other settings or another state of the model's folder,
+        or another process works in it.
     ValueError
         For steps in an impossible order, a text shorter than a sequence, and what the methods
         refuse.
     """
     target = Path(out)
-    partial = target.with_name(target.name + ".partial")
+    partial = Partial(target.with_name(target.name + ".partial"))
     if target.exists():
         raise FileExistsError(f"{target} exists: choose another folder, or remove it first")
     _check_order(steps, embeddings)
-    methods = [step.method() for step in steps]
+    methods = [step.method(skip) for step in steps]
     small = None if embeddings is None else EmbeddingQuantizer(embeddings)
-    started = time.perf_counter()
-    loaded = load_model(model)
-    network, tokenizer = loaded
+    network, tokenizer = _load(model)
+    stored = _stored(network)
+    # Errors now and not after the work.
+    for method in (*methods, *([small] if small else [])):
+        method.targets(network)
     batches = calibration_windows(tokenizer, calibration, length=length, count=windows, seed=seed)
-    encode(tokenizer, heldout, length)  # an error now and not after the work
+    encode(tokenizer, heldout, length)
     request = {
         "model": os.fspath(model),
         "steps": [asdict(step) for step in steps],
+        "skip": list(skip),
         "calibration": hashlib.sha256(calibration.encode()).hexdigest(),
         "length": length,
         "windows": windows,
         "seed": seed,
         "embeddings": embeddings,
     }
-    _claim(partial, request)
+
+    def tell(phase: str) -> Callable[..., None]:
+        def told(done: int, total: int, name: str = "") -> None:
+            partial.note()
+            if progress is not None:
+                progress(phase, done, total, name)
+
+        return told
 
     def score(phase: str) -> float:
-        tell = None if progress is None else lambda d, t: progress(phase, d, t, "")
         result = perplexity(
-            network, tokenizer, heldout, length=length, windows=heldout_windows, progress=tell
-        )
+            network, tokenizer, heldout, length=length, windows=heldout_windows,
+            progress=tell(phase),
+        )  # fmt: skip
         return result.value
 
-    before = {"perplexity": score("perplexity before"), "bytes": model_bytes(network)}
-    for number, (step, method) in enumerate(zip(steps, methods, strict=True)):
-        label = f"{step.kind} {step.text}"
-        tell = None
-        if progress is not None:
-            tell = lambda d, t, name, label=label: progress(label, d, t, name)  # noqa: E731
-        data = None if step.data_free else batches
-        _apply(method, network, data, partial / f"step-{number}", tell)
-    if small is not None:
-        small(network)
-    after = {"perplexity": score("perplexity after"), "bytes": model_bytes(network)}
-    layers = describe(network)
-    after["bits_per_weight"] = bits_per_weight(layers)
-    report = {**request, "before": before, "after": after, "layers": list(map(asdict, layers))}
-    report["heldout_windows"] = heldout_windows
-    report["seconds"] = time.perf_counter() - started
-    report["peak_memory"] = _peak_memory()
-    made = partial / "model"
-    shutil.rmtree(made, ignore_errors=True)
-    save_compressed(network, made, tokenizer=tokenizer, notes={"steps": request["steps"]})
-    after["bytes_on_disk"] = (made / "model.safetensors").stat().st_size
-    (made / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
-    made.rename(target)
-    shutil.rmtree(partial)
+    with partial.claimed(request | {"files of the model": files_of(model)}):
+        before = {"perplexity": score("perplexity before"), "bytes": model_bytes(network)}
+        before["bytes_on_disk"] = model_bytes(network, stored)
+        for number, (step, method) in enumerate(zip(steps, methods, strict=True)):
+            data = None if step.data_free else batches
+            folder = partial.folder / f"step-{number}"
+            _apply(method, network, data, folder, tell(f"{step.kind} {step.text}"))
+        if small is not None:
+            small(network)
+        if stored is not None:  # what is measured is what is written
+            for tensor in plain_tensors(network).values():
+                tensor.copy_(tensor.to(stored))
+        after = {"perplexity": score("perplexity after"), "bytes": model_bytes(network)}
+        layers = describe(network)
+        after["bits_per_weight"] = bits_per_weight(layers)
+        report = {**request, "before": before, "after": after, "layers": list(map(asdict, layers))}
+        report |= {"heldout_windows": heldout_windows, **partial.taken()}
+        made = partial.folder / "model"
+        shutil.rmtree(made, ignore_errors=True)
+        notes = {"steps": request["steps"]}
+        save_compressed(network, made, tokenizer=tokenizer, notes=notes, dtype=stored)
+        after["bytes_on_disk"] = (made / "model.safetensors").stat().st_size
+        (made / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
+        if page is not None:
+            (made / PAGE).write_text(page(report), "utf-8")
+        made.rename(target)
+        shutil.rmtree(partial.folder)
     return report
+
+
+def _load(model: str | os.PathLike[str]) -> LoadedModel:
+    """The model; one that was pruned here, and no more, can be worked on further."""
+    if not Path(model, FORM).is_file():
+        return load_model(model)
+    packed = read_form(model)["layers"]
+    if packed:
+        raise ValueError(
+            f"{os.fspath(model)} is already compressed ({len(packed)} layers of few bits, as "
+            f"{next(iter(packed))}): take the model that it was made from, with all steps at once"
+        )
+    return load_compressed(model)
+
+
+def _stored(model: nn.Module) -> torch.dtype | None:
+    """The narrower dtype that the model's folder has, where it was loaded as float32."""
+    dtype = getattr(getattr(model, "config", None), "dtype", None)
+    return dtype if dtype in (torch.bfloat16, torch.float16) else None
 
 
 def _apply(
@@ -160,16 +200,6 @@ def _apply(
         method(model)
 
 
-def _peak_memory() -> int | None:
-    """The most bytes that this process has held so far; None where the system does not say."""
-    try:
-        import resource
-    except ImportError:  # Windows
-        return None
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-
-
 def _check_order(steps: Sequence[Step], embeddings: int | None) -> None:
     if not steps and embeddings is None:
         raise ValueError("nothing to do: give --prune, --quantize or --embeddings")
@@ -178,18 +208,3 @@ def _check_order(steps: Sequence[Step], embeddings: int | None) -> None:
         raise ValueError("prune before you quantize: packed weights cannot be pruned")
     if kinds.count("quantize") > 1:
         raise ValueError("one --quantize is enough: packed weights cannot be quantized again")
-
-
-def _claim(partial: Path, request: dict[str, Any]) -> None:
-    """Take the folder of an interrupted run of the same request, or begin one."""
-    note = partial / "request.json"
-    if note.is_file():
-        begun = read_json(note)
-        differing = [key for key in request if begun.get(key) != request[key]]
-        if differing:
-            raise OtherRunError(
-                f"{partial} was begun with another {' and '.join(differing)}: remove it, or "
-                "choose another --out"
-            )
-        return
-    write_json(note, request)

@@ -20,10 +20,10 @@ from torch import Tensor, nn
 
 from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import SKIP, group_count, weight_matrix
+from paperworks.compression.layers import SKIP, column_groups, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.observers import InputRange
-from paperworks.compression.packed import packed_layer
+from paperworks.compression.packed_layers import packed_layer
 
 
 def channel_axis(layer: nn.Module) -> int:
@@ -263,24 +263,6 @@ class SmoothQuant(LayerwiseMethod):
         fixed = None if self.per_token else self.inputs.scale_for((inputs / factor).max())
         quantizer = InputQuantizer(self.inputs, fixed, divide=factor, axis=channel_axis(layer))
         return packed_layer(layer, codes, grid, scale, input_quantizer=quantizer)
-
-
-def column_groups(name: str, weight: Tensor, group: int | None) -> int:
-    """How many groups of ``group`` columns a weight has.
-
-    Raises
-    ------
-    ValueError
-        If they do not fill it.
-    """
-    if group is None:
-        return 1
-    if group < 1 or weight.shape[1] % group:
-        raise ValueError(
-            f"group={group} does not divide the {weight.shape[1]} columns of {name}: use another "
-            f"size, group=None, or skip=[..., {name!r}]"
-        )
-    return weight.shape[1] // group
 
 
 def _float_grid(bits: int, form: tuple[int, int] | None) -> FloatGrid:

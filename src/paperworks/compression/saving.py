@@ -15,14 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
+from paperworks.compression.fake_quant import FakeQuantLayer
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import replace
-from paperworks.compression.packed import (
-    PackedWeight,
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
+    QuantizedForward,
     QuantizedLayer,
     QuantizedLinear,
 )
@@ -44,6 +46,7 @@ def save_compressed(
     *,
     tokenizer: Any = None,
     notes: dict[str, Any] | None = None,
+    dtype: torch.dtype | None = None,
 ) -> Path:
     """Write a compressed model; nothing half-written can be left behind that loads.
 
@@ -57,6 +60,9 @@ def save_compressed(
         Of transformers; saved beside the model.
     notes : dict, optional
         JSON values kept in ``compression.json``, as of the steps that were applied.
+    dtype : torch.dtype, optional
+        What floats that are not packed take on disk; read back, they are float32. Default: as they
+        are.
 
     Raises
     ------
@@ -76,13 +82,14 @@ def save_compressed(
     tensors: dict[str, Any] = {}
     aliases: dict[str, str] = {}
     seen: dict[Any, str] = {}
+    plain = plain_tensors(model) if dtype is not None else {}
     for name, tensor in model.state_dict().items():
         key = (tensor.data_ptr(), tensor.shape, tensor.dtype) if tensor.numel() else name
         if key in seen:
             aliases[name] = seen[key]
         else:
             seen[key] = name
-            tensors[name] = tensor.contiguous()
+            tensors[name] = (tensor.to(dtype) if name in plain else tensor).contiguous()
     with tempfile.TemporaryDirectory(dir=target.parent, prefix=f".{target.name}-") as scratch:
         made = Path(scratch, "model")
         made.mkdir()
@@ -97,6 +104,8 @@ def save_compressed(
             "format": FORMAT,
             "layers": forms,
             "aliases": aliases,
+            "widened": dtype is not None,
+            "files": sorted(path.name for path in made.iterdir()),
             "weights": {"size": (made / WEIGHTS).stat().st_size, "sha256": sha256(made / WEIGHTS)},
             **(notes or {}),
         }
@@ -116,7 +125,12 @@ def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
     folder = Path(folder)
     try:
         record = json.loads((folder / FORM).read_text("utf-8"))
-        version, weights = record["format"], record["weights"]
+        version, weights = (
+            record["format"],
+            (record["weights"]["size"], record["weights"]["sha256"]),
+        )
+        missing = [name for name in record["files"] if not (folder / name).is_file()]
+        _ = {**record["layers"], **record["aliases"]}, record["widened"]
     except FileNotFoundError:
         raise DamagedModelError(
             f"{folder} holds no {FORM}: it is no compressed model, or its writing was cut off"
@@ -127,11 +141,15 @@ def read_form(folder: str | os.PathLike[str]) -> dict[str, Any]:
         raise DamagedModelError(
             f"{folder} is of format {version}, this version reads {FORMAT}: update paperworks"
         )
-    path = folder / WEIGHTS
-    size = path.stat().st_size if path.is_file() else None
-    if size != weights["size"] or sha256(path) != weights["sha256"]:
+    if missing:
         raise DamagedModelError(
-            f"{path} is not what was written ({size} of {weights['size']:,} bytes, or changed): "
+            f"{folder} holds no {' and no '.join(missing)}: copy it again or compress again"
+        )
+    path = folder / WEIGHTS
+    size = path.stat().st_size
+    if (size, sha256(path)) != weights:
+        raise DamagedModelError(
+            f"{path} is not what was written ({size:,} of {weights[0]:,} bytes, or changed): "
             "copy it again or compress again"
         )
     return record
@@ -167,17 +185,36 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
 
     tokenizer = None
     if model is None:
-        model, tokenizer = _skeleton(Path(folder))
-    for name, form in record["layers"].items():
-        replace(model, name, build(form))
-    tensors = load_file(Path(folder, WEIGHTS))
-    tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
+        try:
+            model, tokenizer = _skeleton(Path(folder))
+        except (OSError, ValueError) as error:
+            raise DamagedModelError(f"{folder} cannot be read: {error}") from error
     try:
+        for name, form in record["layers"].items():
+            replace(model, name, build(form, _at(model, name)))
+        tensors = load_file(Path(folder, WEIGHTS))
+        tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
         model.load_state_dict(tensors, assign=True)
-    except RuntimeError as error:
+    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
         raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
     _tie(model, record["aliases"])
+    if record["widened"]:
+        model.float()
     return LoadedModel(model.eval(), tokenizer)
+
+
+def plain_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The floats of a model's state that are no part of a packed weight or of input rounding."""
+    compressed = tuple(
+        f"{name}."
+        for name, module in model.named_modules(remove_duplicate=False)
+        if isinstance(module, PackedWeight | InputQuantizer)
+    )
+    return {
+        name: tensor
+        for name, tensor in model.state_dict().items()
+        if tensor.is_floating_point() and not name.startswith(compressed)
+    }
 
 
 def form_of(module: nn.Module) -> dict[str, Any] | None:
@@ -189,25 +226,30 @@ def form_of(module: nn.Module) -> dict[str, Any] | None:
         form["bias"] = module.bias is not None
         quantizer = module.input_quantizer
         form["input"] = None if quantizer is None else quantizer.spec()
-    if isinstance(module, QuantizedConv2d):
-        form["settings"] = module.settings
     return form
 
 
-def build(form: dict[str, Any]) -> nn.Module:
-    """A layer of that form, with empty tensors."""
+def build(form: dict[str, Any], layer: nn.Module | None) -> nn.Module:
+    """A layer of that form, with empty tensors, in the place of ``layer``."""
     weight = PackedWeight.from_spec(form["weight"])
     if form["kind"] == "QuantizedEmbedding":
         return QuantizedEmbedding(weight)
     bias = torch.empty(weight.shape[0]) if form["bias"] else None
     quantizer = None if form["input"] is None else InputQuantizer.from_spec(form["input"])
-    settings = form.get("settings", {})
-    return _KINDS[form["kind"]](weight, bias, quantizer, **settings)
+    if form["kind"] == "QuantizedLinear":
+        return QuantizedLinear(weight, bias, quantizer)
+    if layer is None:
+        raise AttributeError(f"no layer in the place of a {form['kind']}")
+    kind = QuantizedConv2d if form["kind"] == "QuantizedConv2d" else QuantizedForward
+    return kind(weight, layer, bias, quantizer)
 
 
-_KINDS: dict[str, Any] = {
-    kind.__name__: kind for kind in (QuantizedLinear, QuantizedConv2d, QuantizedEmbedding)
-}
+def _at(model: nn.Module, name: str) -> nn.Module | None:
+    try:
+        layer = model.get_submodule(name)
+    except AttributeError:  # a part of a layer that was rewritten
+        return None
+    return layer.plain() if isinstance(layer, FakeQuantLayer) else layer
 
 
 def _tie(model: nn.Module, aliases: dict[str, str]) -> None:

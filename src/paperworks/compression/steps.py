@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
+
+from paperworks.compression.layers import SKIP
 
 Kind = Literal["prune", "quantize"]
 
@@ -30,8 +32,8 @@ class Step:
         """Whether the method is to see no calibration data though it could: ``power``."""
         return self.text.partition(":")[0] in _WITHOUT_DATA
 
-    def method(self) -> Any:
-        """A fresh instance of the method.
+    def method(self, skip: Sequence[str] = ()) -> Any:
+        """A fresh instance of the method, that leaves layers like ``skip`` alone too.
 
         Raises
         ------
@@ -48,9 +50,8 @@ class Step:
             importlib.import_module(f"paperworks.compression.{module}"), attribute
         )
         try:
-            if self.kind == "prune":
-                return build(**_sparsity(setting))
-            return build(**_widths(name, setting))
+            settings = _sparsity(setting) if self.kind == "prune" else _widths(name, setting)
+            return build(**settings, skip=(*SKIP, *skip))
         except (ValueError, TypeError) as error:
             raise ValueError(f"--{self.kind} {self.text}: {error}") from error
 
@@ -94,7 +95,7 @@ def _sparsity(setting: str) -> dict[str, Any]:
 def _widths(name: str, setting: str) -> dict[str, Any]:
     found = re.fullmatch(r"w(\d+)(?:a(\d+))?(?:g(\d+))?", setting)
     if not found:
-        raise ValueError(f"expected bits as w4, w4a8 or w4g128, got {setting!r}")
+        raise ValueError(f"expected bits as w4, w4a8 or w4g64, got {setting!r}")
     settings: dict[str, Any] = {"weight_bits": int(found[1])}
     inputs = int(found[2]) if found[2] and int(found[2]) < 16 else None  # w4a16 is w4
     if name in _INPUTS_LEFT_ALONE:

@@ -26,8 +26,10 @@ def encode(tokenizer: Any, text: str, length: int) -> Tensor:
     Raises
     ------
     ValueError
-        If there are fewer than ``length``.
+        If there are fewer than ``length``, or the model came without a tokenizer.
     """
+    if tokenizer is None:
+        raise ValueError("the model's folder holds no tokenizer: copy the files of its own there")
     # Of a whole book a tokenizer would warn that no model takes it at once.
     tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if len(tokens) < length:

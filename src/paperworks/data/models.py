@@ -251,8 +251,10 @@ def _transformers(
     where: str | Path, *, causal: bool | None = None, local: bool = False
 ) -> LoadedModel:
     require("llm", "transformers", "safetensors")
+    from safetensors import SafetensorError
     from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
 
+    way_out = "Copy or fetch it again."
     try:
         with _no_bars():
             if causal is None:
@@ -260,13 +262,35 @@ def _transformers(
                 causal = any(name.endswith("ForCausalLM") for name in config.architectures or ())
             kind = AutoModelForCausalLM if causal else AutoModel
             tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local)
-            model = kind.from_pretrained(where, local_files_only=local)
-    except OSError as error:
+            loaded: Any = kind.from_pretrained(
+                where,
+                local_files_only=local,
+                ignore_mismatched_sizes=True,  # told of in the notes, and refused below
+                output_loading_info=True,
+            )
+            model, notes = loaded
+    except SafetensorError as error:
+        raise CorruptDataError(Path(where), f"its weights: {error}", way_out) from error
+    except (OSError, ValueError) as error:
         raise MissingDataError(
             f"{where} could not be loaded ({str(error).splitlines()[0]}); a local folder in "
             "transformers' format or a hub name owner/model would do"
         ) from error
+    _check_filled(Path(where), notes, way_out)
     return LoadedModel(model.float().eval(), tokenizer)
+
+
+def _check_filled(where: Path, notes: dict[str, Any], way_out: str) -> None:
+    """Refuse a model of which transformers left some weights at random initial values."""
+    if any(key.endswith(".codes") for key in notes["unexpected_keys"]):
+        wrong = "a compressed model, not one of transformers"
+        raise CorruptDataError(where, wrong, "Read it with paperworks.compression.load_compressed.")
+    empty = sorted({*notes["missing_keys"], *(key for key, *_ in notes["mismatched_keys"])})
+    # Many an encoder is published without the pooler, which its training did not use.
+    empty = [key for key in empty if not key.startswith("pooler.")]
+    if empty:
+        wrong = f"{len(empty)} of its weights are missing or of another shape, as {empty[0]}"
+        raise CorruptDataError(where, wrong, way_out)
 
 
 def _efficientnet(weights: Path) -> LoadedModel:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.llm_fp4 import LLMFP4, fold
-from paperworks.compression.packed import QuantizedConv2d, QuantizedLinear
+from paperworks.compression.packed_layers import QuantizedConv2d, QuantizedLinear
 from paperworks.compression.rounding import MinMaxFP
 
 

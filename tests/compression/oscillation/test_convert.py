@@ -18,7 +18,7 @@ from paperworks.compression.oscillation import (
 )
 from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import PlainScores, ProductScores
-from paperworks.compression.packed import QuantizedConv2d, QuantizedLinear
+from paperworks.compression.packed_layers import QuantizedConv2d, QuantizedLinear
 from paperworks.compression.saving import load_compressed, save_compressed
 
 

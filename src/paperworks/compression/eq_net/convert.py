@@ -83,7 +83,7 @@ class ElasticQuantization:
         few thousand entries of it.
         """
         batches = [] if calibration is None else as_batches(calibration)
-        layers: dict[str, Any] = compressible(model, skip=self.skip)
+        layers: dict[str, Any] = compressible(model, skip=self.skip, plain=True)
         edges = {next(iter(layers)), next(reversed(layers))}
         for name, layer in layers.items():
             space, own = self.space, self.edge_bits if name in edges else None

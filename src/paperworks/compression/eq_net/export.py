@@ -14,7 +14,7 @@ from paperworks.compression.eq_net.quantizers import ElasticQuantizer
 from paperworks.compression.grids import IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import check_finite, replace
-from paperworks.compression.packed import packed_layer
+from paperworks.compression.packed_layers import packed_layer
 
 
 @torch.no_grad()
@@ -81,7 +81,7 @@ def _packed(layer: Any) -> nn.Module:
     if not rounding.symmetric:
         offset = scale * (rounding.low - rounding.zero_point())
     return packed_layer(
-        layer,
+        layer.plain(),
         codes.flatten(1).to(torch.uint8),
         IntegerGrid(rounding.bits, signed=rounding.symmetric),
         scale,

@@ -17,7 +17,7 @@ from paperworks.compression.chain import weight_uses
 from paperworks.compression.eq_net.convert import chosen, elastic_layers
 from paperworks.compression.eq_net.forms import Form, Setting
 from paperworks.compression.eq_net.predictor import AccuracyPredictor, as_array
-from paperworks.compression.kernels import TILE
+from paperworks.compression.packed import padded_size
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class Costs:
         layers = elastic_layers(model)
         weights = [layer.weight for layer in layers.values()]
         self.out = np.array([len(weight) for weight in weights])
-        tiles = [-(-weight[0].numel() // TILE) for weight in weights]  # a row is padded to tiles
-        self.byte_per_bit = self.out * np.array(tiles) * (TILE // 8)
+        self.byte_per_bit = np.array([padded_size(weight.shape) // 8 for weight in weights])
         uses = weight_uses(model, example)
         missing = [name for name in layers if name not in uses]
         if missing:

@@ -110,10 +110,23 @@ class GlobalMagnitudePruner:
         check_sparsity(sparsity)
         self.sparsity = sparsity
 
-    def __call__(self, model: nn.Module, calibration: object = None) -> nn.Module:
-        """Prune ``model`` in place and return it. No calibration data is used."""
+    def targets(self, model: nn.Module) -> dict[str, nn.Module]:
+        """The layers of ``model`` that it would work on, by name.
+
+        Raises
+        ------
+        ValueError
+            If there is none, or the pattern does not fit one.
+        """
         kinds = (nn.Conv2d,) if self.pattern == "filter" else (nn.Linear, nn.Conv2d)
         layers = compressible(model, skip=self.skip, kinds=kinds)
+        if self._n_m:
+            check_inputs(layers, self._n_m[1])
+        return layers
+
+    def __call__(self, model: nn.Module, calibration: object = None) -> nn.Module:
+        """Prune ``model`` in place and return it. No calibration data is used."""
+        layers = self.targets(model)
         weights: dict[str, Tensor] = {name: layer.weight.detach() for name, layer in layers.items()}  # type: ignore[operator]
         _check_dtypes(weights)
         total = sum(weight.numel() for weight in weights.values())
@@ -123,7 +136,6 @@ class GlobalMagnitudePruner:
             _drop_filters(list(weights.values()), total - keep, floors)
             return model
         if self._n_m:
-            check_inputs(layers, self._n_m[1])
             self._drop_n_m(weights, keep, total)
         cuts = select(list(weights.values()), keep, floors)
         for weight, cut in zip(weights.values(), cuts, strict=True):

@@ -17,17 +17,13 @@ from paperworks.compression.layerwise import LayerwiseMethod, Observer
 from paperworks.compression.llm_fp4.search import (
     Objective,
     Space,
+    by_column,
     search_both,
     search_weights,
-    spread,
 )
 from paperworks.compression.observers import InputHessian, InputRange, InputSample
-from paperworks.compression.packed import (
-    PackedWeight,
-    QuantizedConv2d,
-    QuantizedLayer,
-    packed_layer,
-)
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLayer, packed_layer
 from paperworks.compression.rounding import channel_axis, channel_largest
 
 Bits = int | Mapping[str, int]
@@ -246,12 +242,12 @@ def _shifted(name: str, layer: QuantizedLayer, grid: FloatGrid, beta: Tensor) ->
             f"over {MAX_BITS} bits: leave the model unfolded, or give {name} fewer bits"
         )
     wider = FloatGrid(exponent, grid.mantissa)
-    groups = int(layer.settings["groups"]) if isinstance(layer, QuantizedConv2d) else 1
-    levels = grid.decode(weight.unpack()).view(groups, -1, weight.fan_in)
+    levels = grid.decode(weight.unpack()).view(layer.groups, -1, weight.fan_in)
     ratio = wider.largest / grid.largest  # a power of two
-    levels = levels * (spread(beta, levels) * ratio)[:, None]
+    levels = levels * (by_column(beta, levels) * ratio)[:, None]
     codes = wider.encode(levels.view(-1, weight.fan_in))
-    return PackedWeight.pack(codes, wider, weight.scale / ratio, shape=weight.shape)
+    packed = PackedWeight.pack(codes, wider, weight.scale / ratio, shape=weight.shape)
+    return packed.to(weight.dtype)
 
 
 def _by_pattern(what: str, bits: Any, *, untouched: bool) -> dict[str, int | None]:

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from paperworks.compression.grids import FloatGrid, float_grids, positive
 from paperworks.compression.llm_fp4.kernels import errors, round_rows
+from paperworks.compression.row_scales import spread
 
 RANK = 8  # eigenvectors in the ranking; more of them change the result by less than 1 %
 FORMATS = 2  # formats that are compared by the whole error
@@ -226,7 +227,7 @@ def search_inputs(
             beta = split_bias(grid, bias, whole) if per_channel else torch.ones(len(bias))
             scale = scale_of(grid, rho)
             near = torch.zeros(len(rho), dtype=torch.float64)
-            for each, columns in zip(objectives, spread(beta, stack), strict=True):
+            for each, columns in zip(objectives, by_column(beta, stack), strict=True):
                 near += each.rank(grid, scale.expand(len(each.z), -1), columns).double().sum(0)
             candidates += [
                 (value, grid, one, beta) for value, one in zip(near.tolist(), scale, strict=True)
@@ -236,7 +237,7 @@ def search_inputs(
     for _, grid, scale, beta in candidates[: space.shortlist]:
         rounded = [
             round_inputs(each.z, grid, scale, columns)
-            for each, columns in zip(objectives, spread(beta, stack), strict=True)
+            for each, columns in zip(objectives, by_column(beta, stack), strict=True)
         ]
         parts = zip(objectives, rounded, strict=True)
         error = sum(float(each.error(part).sum()) for each, part in parts)
@@ -246,10 +247,9 @@ def search_inputs(
     return best
 
 
-def spread(beta: Tensor, x: Tensor) -> Tensor:
+def by_column(beta: Tensor, x: Tensor) -> Tensor:
     """(channels,) to the (groups, columns) of ``x``: a channel of a convolution has several."""
-    by_group = beta.view(len(x), -1)
-    return by_group.repeat_interleave(x.shape[2] // by_group.shape[1], 1)
+    return spread(beta.view(len(x), -1), x[0])
 
 
 def search_both(
@@ -285,7 +285,7 @@ def search_both(
     rounded = torch.stack(
         [
             round_inputs(each, grid, start, columns)
-            for each, columns in zip(x, spread(beta, x), strict=True)
+            for each, columns in zip(x, by_column(beta, x), strict=True)
         ]
     )
     inputs: Inputs | None = None

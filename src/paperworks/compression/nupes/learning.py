@@ -30,8 +30,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paperworks.compression.adaround import nearest, penalty_slope, row_errors, row_weights, times
 from paperworks.compression.nupes.grid import BOUNDS, power_levels
+from paperworks.compression.row_scales import nearest, penalty_slope, row_errors, row_weights, times
 
 _WIDER = 3.0  # the first steps on the grid itself, in those of the relaxation
 

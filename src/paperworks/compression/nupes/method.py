@@ -27,13 +27,6 @@ from typing import Any, Literal
 
 from torch import nn
 
-from paperworks.compression.adaround import (
-    check_settings,
-    clipped_scale,
-    largest,
-    scale_rows,
-    spread,
-)
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod
@@ -47,8 +40,15 @@ from paperworks.compression.nupes.grid import (
 from paperworks.compression.nupes.learning import learn_codes
 from paperworks.compression.nupes.search import search_exponent
 from paperworks.compression.observers import InputHessian
-from paperworks.compression.packed import packed_layer
+from paperworks.compression.packed_layers import packed_layer
 from paperworks.compression.rounding import channel_axis
+from paperworks.compression.row_scales import (
+    check_settings,
+    clipped_scale,
+    largest,
+    scale_rows,
+    spread,
+)
 
 
 class NUPES(LayerwiseMethod):

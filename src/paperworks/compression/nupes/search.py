@@ -16,8 +16,8 @@ import torch
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
-from paperworks.compression.adaround import clipped_scale, largest
 from paperworks.compression.nupes.grid import BOUNDS, power_levels
+from paperworks.compression.row_scales import clipped_scale, largest
 
 _BINS = 1 << 14
 _COARSE = np.linspace(*BOUNDS, 66)  # in steps of 0.02

@@ -96,7 +96,9 @@ class QuantizationAware:
             The message names the module, and the model is as it was.
         """
         batches = [] if calibration is None else as_batches(calibration)
-        layers: dict[str, Any] = compressible(model, skip=self.skip)
+        layers: dict[str, Any] = compressible(
+            model, skip=self.skip, plain=True, beside=(nn.MultiheadAttention,)
+        )
         edges = {next(iter(layers)), next(reversed(layers))}
         self._refuse_pruned({name: layers[name] for name in layers if name not in edges})
         new: dict[str, nn.Module] = {}

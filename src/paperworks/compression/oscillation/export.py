@@ -13,7 +13,8 @@ from paperworks.compression.layers import check_finite, replace
 from paperworks.compression.lsq import LSQuantizer
 from paperworks.compression.oscillation.convert import quantized_parts
 from paperworks.compression.oscillation.query_key import QueryKeyProduct
-from paperworks.compression.packed import PackedWeight, QuantizedLinear, quantized
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.packed_layers import QuantizedLinear, quantized
 
 
 @torch.no_grad()
@@ -84,8 +85,8 @@ def _packed(part: Any) -> nn.Module:
         shape=tuple(weight.shape),
     )
     if isinstance(part, QueryKeyProduct):
-        return QuantizedLinear(packed)
+        return QuantizedLinear(packed.to(weight.dtype))
     inputs = part.input_quantizer
     if inputs is not None:
         inputs = InputQuantizer.of_integers(inputs.low, inputs.high, inputs.scale(torch.ones(())))
-    return quantized(part, packed, inputs)
+    return quantized(part.plain(), packed, inputs)

@@ -1,0 +1,150 @@
+"""The layers that run on packed weights."""
+
+from __future__ import annotations
+
+import copy
+from typing import Any
+
+from torch import Tensor, nn
+
+from paperworks.compression.grids import Grid
+from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.layers import group_count
+from paperworks.compression.packed import PackedWeight
+
+
+class QuantizedLayer(nn.Module):
+    """What the layers here have: packed weight, bias, and rounding of inputs."""
+
+    bias: Tensor | None
+
+    def __init__(
+        self,
+        weight: PackedWeight,
+        bias: Tensor | None = None,
+        input_quantizer: InputQuantizer | None = None,
+    ):
+        super().__init__()
+        self.weight = weight
+        self.register_buffer("bias", None if bias is None else bias.detach())
+        self.input_quantizer = input_quantizer
+
+    @property
+    def groups(self) -> int:
+        """How many independent matrices share the weight, as those of a grouped convolution."""
+        return 1
+
+    def rounded(self, x: Tensor) -> Tensor:
+        """The input as the weight sees it."""
+        return x if self.input_quantizer is None else self.input_quantizer(x)
+
+
+class QuantizedLinear(QuantizedLayer):
+    """A linear layer on a packed weight, and on rounded inputs where asked.
+
+    Parameters
+    ----------
+    weight : PackedWeight
+        Of shape (out, in).
+    bias : (out,) float, optional
+    input_quantizer : InputQuantizer, optional
+        Applied to the input first; the simulation of inputs of few bits.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(..., in) to (..., out)."""
+        return self.weight.linear(self.rounded(x), self.bias)
+
+
+class QuantizedForward(QuantizedLayer):
+    """A layer with the forward of the one that it takes the place of, on a packed weight.
+
+    For convolutions, which have settings and ways of padding, and for subclasses, which may do
+    anything before and after. The weight is decoded whole at each call; one of up to 32,768 numbers
+    stays decoded from the first call on, beside its codes.
+
+    Parameters
+    ----------
+    weight : PackedWeight
+    layer : Linear, Conv2d or a subclass
+        What it is beside its weight and bias is kept.
+    bias : (out,) float, optional
+    input_quantizer : InputQuantizer, optional
+        Applied to what forward is given: before a padding of the layer's own.
+    """
+
+    def __init__(
+        self,
+        weight: PackedWeight,
+        layer: nn.Module,
+        bias: Tensor | None = None,
+        input_quantizer: InputQuantizer | None = None,
+    ):
+        super().__init__(weight, bias, input_quantizer)
+        self.layer = copy.copy(layer)
+        self.layer._parameters = {**layer._parameters, "weight": None, "bias": None}
+
+    @property
+    def groups(self) -> int:
+        """As of :class:`QuantizedLayer`."""
+        return group_count(self.layer)
+
+    def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
+        """As of the layer."""
+        x = self.rounded(x)
+        layer = copy.copy(self.layer)  # of this call, so that calls do not see one another
+        layer.__dict__.update(weight=self.weight.shared(x.dtype), bias=self.bias)
+        return layer.forward(x, *more, **named)
+
+
+class QuantizedConv2d(QuantizedForward):
+    """A two-dimensional convolution on a packed weight."""
+
+
+class QuantizedEmbedding(nn.Module):
+    """An embedding on a packed weight: only the rows asked for are decoded."""
+
+    def __init__(self, weight: PackedWeight):
+        super().__init__()
+        self.weight = weight
+
+    def forward(self, index: Tensor) -> Tensor:
+        """(...) int64 to (..., dim) of the dtype that the layer's weight had."""
+        return self.weight.row(index)
+
+
+def packed_layer(
+    layer: nn.Module,
+    codes: Tensor,
+    grid: Grid,
+    scale: Tensor,
+    *,
+    offset: Tensor | None = None,
+    input_quantizer: InputQuantizer | None = None,
+) -> nn.Module:
+    """The packed form of ``layer``, its weight given as for :meth:`PackedWeight.pack`."""
+    shape = tuple(layer.weight.shape)  # type: ignore[arg-type]
+    weight = PackedWeight.pack(codes, grid, scale, offset=offset, shape=shape)
+    return quantized(layer, weight, input_quantizer)
+
+
+def quantized(
+    layer: nn.Module, weight: PackedWeight, input_quantizer: InputQuantizer | None = None
+) -> nn.Module:
+    """The packed form of ``layer``: its bias and settings, on ``weight``.
+
+    Raises
+    ------
+    ValueError
+        If the layer is no Linear, Conv2d or Embedding.
+    """
+    like: Any = layer.weight
+    weight.to(like.dtype)
+    if type(layer) is nn.Linear:
+        return QuantizedLinear(weight, layer.bias, input_quantizer)
+    if isinstance(layer, nn.Linear | nn.Conv2d):
+        kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedForward
+        return kind(weight, layer, layer.bias, input_quantizer)
+    if isinstance(layer, nn.Embedding) and input_quantizer is None:
+        return QuantizedEmbedding(weight)
+    raise ValueError(f"no packed form of {type(layer).__name__}: use Linear, Conv2d or Embedding")
