@@ -290,7 +290,10 @@ def test_no_room_is_said_before_the_files_are_written(
 
 def test_an_interrupted_walk_goes_on_to_the_same_masks() -> None:
     class Kept(dict):  # type: ignore[type-arg]
-        holds, restore = dict.__contains__, dict.__getitem__
+        holds = dict.__contains__
+
+        def restore(self, block: str, layers: dict[str, nn.Module]) -> dict[str, nn.Module]:
+            return self[block]
 
         def save(self, block: str, layers: dict[str, nn.Module]) -> None:
             self[block] = copy.deepcopy(layers)

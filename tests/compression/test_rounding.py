@@ -167,7 +167,7 @@ def test_zeros_stay_and_silent_channels_do_no_harm(method: Any) -> None:
         (lambda: RoundToNearest(9), "2 to 8 bits, got 9"),
         (lambda: RoundToNearest(4, 1), "2 to 8 bits, got 1"),
         (lambda: RoundToNearest(4, group=48)(linear()), "group=48 does not divide the 128 columns"),
-        (lambda: RoundToNearest(4, group=32)(linear()), "multiple of 64"),
+        (lambda: RoundToNearest(4, group=32)(linear()), "multiples of 64: 64 would do"),
         (lambda: MinMaxFP(4, weight_format=(3, 2)), "E3M2 with its sign is not of 4 bits"),
         (lambda: SmoothQuant(4, 4, alpha=1.5), "alpha must be from 0 to 1, got 1.5"),
     ],
