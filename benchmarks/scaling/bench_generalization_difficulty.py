@@ -1,9 +1,9 @@
 """Intrinsic dimension of images: ours beside scikit-dimension and scikit-learn's brute force.
 
-All take the 5 nearest neighbours of up to 10,000 points (the authors' number, and the default) among
-``n`` images of 32 x 32 x 3, and agree on the dimension. scikit-dimension takes them of all points, so
-that it runs at 10,000 images and fewer. The images are CIFAR-10's where PAPERWORKS_DATA holds them,
-else smooth random ones.
+All take the 5 nearest neighbours of up to 10,000 points (the authors' number, and the default)
+among ``n`` images of 32 x 32 x 3, and agree on the dimension. scikit-dimension takes them of all
+points, so that it runs at 10,000 images and fewer. The images are CIFAR-10's where PAPERWORKS_DATA
+holds them, else smooth random ones.
 """
 
 from __future__ import annotations
