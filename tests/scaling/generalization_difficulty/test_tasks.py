@@ -231,6 +231,14 @@ def test_control_from_trajectories() -> None:
     assert one.complexity(0.001).log10_low is not None
 
 
+def test_neighbours_come_from_other_episodes() -> None:
+    rng = np.random.default_rng(0)
+    # Two observations a moment apart: within an episode the neighbour is as near as one likes.
+    moment = 1e-6 * np.array([[0.0, 0.0], [1.0, 0.5]])
+    pairs = [rng.random(2) + moment * rng.random() for _ in range(400)]
+    assert 1.6 < ControlTask.from_trajectories(pairs, 1, rng=0).dimension < 3
+
+
 def test_control_refuses() -> None:
     episodes = pendulum(3, 10, 0)
     with pytest.raises(ValueError, match="two episodes or more are needed, got 1"):

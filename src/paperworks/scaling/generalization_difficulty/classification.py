@@ -30,6 +30,7 @@ from paperworks.scaling.generalization_difficulty.neighbors import (
     Points,
     as_points,
     distinct_rows,
+    only,
 )
 from paperworks.scaling.generalization_difficulty.separation import (
     ClassDistance,
@@ -152,7 +153,7 @@ class ClassificationTask:
         keep, which = distinct_rows(table)
         if isinstance(class_distance, str):
             refuse_equal_rivals(labels, keep, which)
-        points = Points.of(table[keep])
+        points = Points.of(only(table, keep))
         if dimension is None:
             measured_dimension = estimate(
                 points,

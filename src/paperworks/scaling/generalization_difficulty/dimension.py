@@ -27,6 +27,7 @@ from paperworks.scaling.generalization_difficulty.neighbors import (
     as_points,
     distinct_rows,
     nearest,
+    only,
 )
 
 # Estimates with few and many neighbours that differ by more depend on the scale looked at.
@@ -147,7 +148,7 @@ def intrinsic_dimension(
     keep, _ = distinct_rows(table)
     labels = None if groups is None else as_labels(groups, len(table), "groups")[keep]
     return estimate(
-        Points.of(table[keep]),
+        Points.of(only(table, keep)),
         k=k,
         queries=queries,
         groups=labels,

@@ -34,6 +34,7 @@ from paperworks.scaling.generalization_difficulty.neighbors import (
     Points,
     as_points,
     distinct_rows,
+    only,
 )
 from paperworks.scaling.generalization_difficulty.separation import refuse_equal_rivals, separation
 
@@ -145,7 +146,7 @@ class MetaLearningTask:
             keep, which = distinct_rows(table)
             refuse_equal_rivals(label, keep, which)
             measured = separation(
-                Points.of(table[keep]),
+                Points.of(only(table, keep)),
                 label[keep],
                 method=class_distance,
                 pairs=4_000_000,

@@ -37,12 +37,12 @@ _GATHER = 1 << 22
 
 @dataclass(frozen=True, eq=False)
 class Points:
-    """Points ready for distances: centred rows, and the short rows whose distances bound theirs.
+    """Points ready for distances: shifted rows, and the short rows whose distances bound theirs.
 
     Attributes
     ----------
     rows : (n, d) ndarray of float32 or float64
-        The points less their mean. float64 stays float64; all else is float32.
+        The points less about their mean. float64 stays float64; all else is float32.
     short : (n, r) ndarray of float32
         Squared distances between these never exceed those of ``rows``, but for rounding.
     """
@@ -56,7 +56,9 @@ class Points:
         """Centre ``X`` (n, d) and project it. O(n d r)."""
         kind = np.float64 if X.dtype == np.float64 else np.float32
         rows: NDArray[Any] = X.astype(kind)
-        rows = rows - rows.mean(axis=0, dtype=np.float64).astype(kind)
+        # Any centre will do; that of some rows is found without reading them all.
+        some = X[:: max(1, len(X) // _SAMPLE)]
+        np.subtract(rows, some.mean(axis=0, dtype=np.float64).astype(kind), out=rows)
         n, d = rows.shape
         flat: NDArray[np.float32] = rows.astype(np.float32, copy=False)
         if d <= _DIRECTIONS + _DIRECTIONS // 2:
@@ -194,16 +196,24 @@ def distinct_rows(X: NDArray[Any]) -> tuple[IntArray, IntArray]:
     first: list[int] = []
     which = np.empty(len(X), np.int64)
     for i, row in enumerate(X):
-        which[i] = seen.setdefault(blake2b(row.tobytes(), digest_size=16).digest(), len(first))
+        # Plus zero: a negative zero equals a positive one.
+        key = blake2b((row + 0).tobytes(), digest_size=16).digest()
+        which[i] = seen.setdefault(key, len(first))
         if which[i] == len(first):
             first.append(i)
     return np.array(first, np.int64), which
 
 
+def only(table: NDArray[Any], keep: IntArray) -> NDArray[Any]:
+    """The rows ``keep``, without a copy where they are all."""
+    return table if len(keep) == len(table) else table[keep]
+
+
 def as_points(X: ArrayLike, name: str = "X") -> NDArray[Any]:
     """``X`` as a table with one row a point, checked: (n, d) of float32 or float64.
 
-    Images and other arrays of more axes are flattened; whole numbers become float32.
+    Images and other arrays of more axes are flattened; small whole numbers become float32. May be
+    the caller's own array: not to be written to.
 
     Raises
     ------
@@ -223,10 +233,13 @@ def as_points(X: ArrayLike, name: str = "X") -> NDArray[Any]:
     elif table.dtype != np.float64:
         table = table.astype(np.float32)
     table = table.reshape(len(table), -1)
-    finite = np.isfinite(table).all(axis=1)
-    if not finite.all():
-        raise ValueError(f"{name} must be finite, but row {int(np.argmin(finite))} is not")
-    return table + table.dtype.type(0)  # a copy of its own, without negative zeros
+    with np.errstate(over="ignore", invalid="ignore"):
+        total = table.sum()
+    if not np.isfinite(total):  # or the sum overflows
+        finite = np.isfinite(table).all(axis=1)
+        if not finite.all():
+            raise ValueError(f"{name} must be finite, but row {int(np.argmin(finite))} is not")
+    return table
 
 
 def _smallest(block: NDArray[np.float32], k: int) -> IntArray:

@@ -37,6 +37,7 @@ from paperworks.scaling.generalization_difficulty.neighbors import (
     as_points,
     closest_rivals,
     distinct_rows,
+    only,
 )
 
 # Points up to which "auto" looks at every pair: 60,000 took 20 s on one core.
@@ -144,7 +145,7 @@ def class_distance(
     keep, which = distinct_rows(table)
     refuse_equal_rivals(labels, keep, which)
     return separation(
-        Points.of(table[keep]),
+        Points.of(only(table, keep)),
         labels[keep],
         method=method,
         pairs=pairs,
