@@ -145,7 +145,7 @@ def _published(over: str) -> Tier:
 _QUICK_SETS = ("digits", "mnist1d")
 _FULL_POINTS = 20_000
 # More points than about 4,000 fix every coefficient of the smallest tasks, which leaves 0 bits.
-_POINTS, _MORE_POINTS = 1500, 4000
+_POINTS, _MORE_POINTS = 1500, 3000
 _CUBES: dict[str, Any] = {"dimensions": list(range(2, 11)), "details": [4], "fitted": 5}
 _BANDS: dict[str, Any] = {"dimensions": [3], "details": [2, 3, 4, 6, 8, 12, 16], "fitted": 4}
 
