@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, grid_from
-from paperworks.compression.input_kernels import INTEGERS, round_rows
+from paperworks.compression.input_kernels import INTEGERS, LEVELS, round_rows, search_of
 
 _FEW = 1 << 15  # numbers up to which one thread in one pass beats torch
 
@@ -85,7 +85,7 @@ class InputQuantizer(nn.Module):
         return self.grid.round(x / scale) * scale
 
     def _settings(self) -> tuple[Any, ...] | None:
-        """What :func:`round_rows` is told; None for a grid or an axis that it does not know."""
+        """What :func:`round_rows` is told; None for an axis that it does not know."""
         if (
             self._made is None
             or self._made[0] is not self.scale
@@ -96,7 +96,10 @@ class InputQuantizer(nn.Module):
 
     def _make(self) -> tuple[Any, ...] | None:
         grid = self.grid
+        if self.axis != -1:
+            return None
         levels: tuple[float, float, float]
+        search = (np.empty(0, np.float32), np.empty(0, np.float32))
         if isinstance(grid, IntegerGrid):
             levels = (-grid.top if grid.signed else 0, grid.top, 1)
             mantissa = INTEGERS
@@ -104,14 +107,14 @@ class InputQuantizer(nn.Module):
             levels = (-grid.largest, grid.largest, 2.0 ** (1 - grid.bias))
             mantissa = grid.mantissa
         else:
-            return None
-        if self.axis != -1:
-            return None
+            levels = (-grid.largest, grid.largest, 1)
+            mantissa = LEVELS
+            search = search_of(grid)
         factors = [
             np.empty(0, np.float32) if each is None else each.float().reshape(-1).numpy()
             for each in (self.scale, self.divide)
         ]
-        return (*factors, *map(np.float32, levels), mantissa)
+        return (*factors, *map(np.float32, levels), mantissa, *search)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
