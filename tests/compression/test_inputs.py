@@ -89,7 +89,10 @@ def test_ties_between_levels_go_as_in_torch(scaled: bool) -> None:
     for grid in (
         *(power_grid(bits, 0.5) for bits in (2, 4, 8)),
         *(Grid(torch.arange(-8, 8)[order], "mixed") for order in torch.rand(5, 16).argsort()),
-        Grid(torch.stack([torch.tensor(0.0), *close, -near]), "close"),
+        *(
+            Grid(torch.stack([torch.tensor(0.0), *close, -near])[order], "close")
+            for order in torch.rand(9, 8).argsort()
+        ),
     ):
         middles = grid._sorted[2].float()
         infinite = torch.tensor([torch.inf, -torch.inf, torch.nan])

@@ -87,14 +87,14 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, bounds, levels, ou
             # Halving, step by step for all columns, which makes vector instructions of it.
             index[:] = 0
             one = np.uintp(1)
-            step = np.uintp(levels.size) >> one
-            while step > 0:
-                ahead = step - one
+            jump = np.uintp(levels.size) >> one
+            while jump > 0:
+                ahead = jump - one
                 for column in range(columns):
                     at = index[column]
                     # A NaN is above everything, as for torch.
-                    index[column] = at if found[column] <= bounds[at + ahead] else at + step
-                step >>= one
+                    index[column] = at if found[column] <= bounds[at + ahead] else at + jump
+                jump >>= one
             for column in range(columns):
                 found[column] = levels[index[column]]
         if mantissa >= 0:
