@@ -74,6 +74,27 @@ def test_the_product_is_that_of_the_decoded_weight(grid: Grid, rows: int) -> Non
         assert error.max() < 1e-6
 
 
+@pytest.mark.parametrize("in_bytes", [True, False])
+@pytest.mark.parametrize(
+    "grid",
+    [power_table(bits) for bits in (4, 5, 6, 7, 8)]
+    + [crooked_table(bits) for bits in (4, 5, 6, 7, 8)],
+    ids=names,
+)
+def test_levels_of_a_table_are_decoded_in_registers_to_the_bit(
+    grid: Grid, in_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of the identity picks one column out, whichever instructions the processor has."""
+    if in_bytes and not kernels._HAS_BYTE_PERMUTE:
+        pytest.skip("the processor has no AVX-512 VBMI")
+    monkeypatch.setattr(kernels, "_HAS_BYTE_PERMUTE", in_bytes)
+    packed, codes, _ = make(grid, (24, 128), groups=2)
+    assert len(codes.unique()) == 2**grid.bits
+    weight = grid.table[codes.long()].view(24, 2, 64) * packed.scale[:, :, None]
+    found = [packed.linear(rows) for rows in torch.eye(128).split(FEW_ROWS)]
+    assert torch.equal(torch.cat(found).T, weight.view(24, 128))
+
+
 def test_every_kind_of_decoding_is_reached() -> None:
     kinds = {_kind(grid.table)[0] for grid in GRIDS}
     assert {kernels.AFFINE, kernels.TABLE, kernels.SIGNED} <= kinds

@@ -9,6 +9,8 @@ weights at a time, with the decoding that fits the grid:
 - floating-point formats of up to 4 exponent bits: the conversion from float16;
 - those of more: the bits of a float32, with a multiplication for subnormals;
 - up to 8 magnitudes on x86 with AVX2: a permutation of a register that holds the table;
+- up to 128 levels or magnitudes on x86 with AVX-512 VBMI: a permutation of registers for each of
+  the four bytes of a level, 64 weights at a time;
 - up to 128 magnitudes on x86 with AVX-512: permutations of pairs of registers, and a choice;
 - anything else: one load per weight.
 
@@ -34,13 +36,14 @@ from numba.extending import intrinsic
 from paperworks.compression.layers import TILE
 
 LANES = 8
-AFFINE, TABLE, SIGNED, FLOAT, WIDE = 0, 1, 2, 3, 11
+AFFINE, TABLE, SIGNED, FLOAT, WIDE, BYTES = 0, 1, 2, 3, 11, 20
 """Kinds of decoding. SIGNED: a table of magnitudes below a sign bit. FLOAT + m: ExMm, read as
-float16, whose exponent bias is 15. WIDE + m: ExMm made into a float32."""
+float16, whose exponent bias is 15. WIDE + m: ExMm made into a float32. BYTES: a table by bytes."""
 HALF_BIAS = 15
 _CPU = llvmlite.binding.get_host_cpu_features()
 _HAS_PERMUTE = _CPU.get("avx2", False)
 _HAS_LONG_PERMUTE = _CPU.get("avx512f", False)
+_HAS_BYTE_PERMUTE = _CPU.get("avx512vbmi", False)
 
 
 def fields(bits: int) -> Iterator[tuple[int, int]]:
@@ -52,13 +55,29 @@ def fields(bits: int) -> Iterator[tuple[int, int]]:
             shift += width
 
 
+def by_bytes(bits: int, kind: int) -> bool:
+    """Whether a table of this kind is faster, here, as BYTES; with all 8 bits it must be SIGNED."""
+    fits = (kind == SIGNED and bits > 4) or (kind == TABLE and 4 <= bits < 8)
+    return fits and _HAS_BYTE_PERMUTE
+
+
+def planes(table: np.ndarray) -> np.ndarray:
+    """A table of 2**bits float32 as BYTES takes it: all first bytes, all second ones, ...
+
+    Of 256 levels only the first half is read. There are 64 or 128 bytes of each kind.
+    """
+    levels = table[:128]
+    levels = np.pad(levels, (0, max(64 - levels.size, 0)))
+    return np.ascontiguousarray(levels.view(np.uint8).reshape(-1, 4).T).view(np.float32).ravel()
+
+
 @intrinsic
 def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
     """The dot product of one row of weights with x; ``bits`` and ``kind`` are literals.
 
     codes: pointer to uint8; x: pointer to float32; table: pointer to float32, 2**bits of them and
     no fewer than 8; scale: pointer to ``groups`` float32; a group is ``tiles`` tiles. For AFFINE
-    the level is the code itself.
+    the level is the code itself; for BYTES the table is that of :func:`planes`.
     """
     if not isinstance(bits, types.IntegerLiteral) or not isinstance(kind, types.IntegerLiteral):
         return None
@@ -73,6 +92,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         i32, i64, f32 = ir.IntType(32), ir.IntType(64), ir.FloatType()
         lanes_u8 = ir.VectorType(ir.IntType(8), LANES)
         lanes_i32, lanes_f32 = ir.VectorType(i32, LANES), ir.VectorType(f32, LANES)
+        long_i32, long_f32 = ir.VectorType(i32, 2 * LANES), ir.VectorType(f32, 2 * LANES)
         lanes_code = ir.VectorType(ir.IntType(16), LANES) if FLOAT <= way < WIDE else lanes_i32
 
         def function(name: str, result: ir.Type, *parameters: ir.Type) -> ir.Function:
@@ -83,7 +103,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         def load(pointer: ir.Value, offset: ir.Value, kind: ir.Type) -> ir.Value:
             at = builder.gep(pointer, [offset])
             loaded = builder.load(builder.bitcast(at, ir.PointerType(kind)))
-            loaded.align = 1 if kind is lanes_u8 else 4  # rows start anywhere
+            loaded.align = 4 if kind in (lanes_f32, long_f32) else 1  # rows start anywhere
             return loaded
 
         def splat(value: int) -> ir.Constant:
@@ -91,11 +111,12 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
 
         zero = ir.Constant(lanes_f32, [0.0] * LANES)
         permute = function("llvm.x86.avx2.permps", lanes_f32, lanes_f32, lanes_i32)
+        lanes_sum = long_f32 if way == BYTES else lanes_f32
+        multiply_long = function("llvm.fma.v16f32", long_f32, long_f32, long_f32, long_f32)
         multiply_add = function("llvm.fma.v8f32", lanes_f32, lanes_f32, lanes_f32, lanes_f32)
         in_register = _HAS_PERMUTE and (width < 4 or (width == 4 and way == SIGNED))
         by_sign = in_register and width == 4
         # Tables of 16 magnitudes and more, in registers of sixteen; two vectors at a time.
-        long_i32, long_f32 = ir.VectorType(i32, 2 * LANES), ir.VectorType(f32, 2 * LANES)
         choose = function(
             "llvm.x86.avx512.vpermi2var.ps.512", long_f32, long_f32, long_i32, long_f32
         )
@@ -103,6 +124,15 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         magnitudes = 2 ** (width - 1) if long else 0
         parts = [load(table, ir.Constant(i64, i), long_f32) for i in range(0, magnitudes, 16)]
         register = load(table, ir.Constant(i64, 0), lanes_f32) if in_register else None
+        tile_u8 = ir.VectorType(ir.IntType(8), TILE)
+        choose_byte = function("llvm.x86.avx512.permvar.qi.512", tile_u8, tile_u8, tile_u8)
+        choose_of_two = function(
+            "llvm.x86.avx512.vpermi2var.qi.512", tile_u8, tile_u8, tile_u8, tile_u8
+        )
+        byte_count = (4 * 64 if width < 7 else 4 * 128) if way == BYTES else 0
+        byte_parts = [
+            load(table, ir.Constant(i64, i), tile_u8) for i in range(0, byte_count // 4, 16)
+        ]
         if by_sign:
             # The index is put on top of each magnitude, where a code's own bits take it off again
             # and leave its sign: one operation less for each weight.
@@ -152,6 +182,65 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
             raw = builder.or_(builder.bitcast(found[0], long_i32), sign)
             return builder.bitcast(raw, long_f32)
 
+        def tile_as_bytes(code_at: ir.Value) -> ir.Value:
+            # Eight bytes, of eight columns, are a number here; a section is wide of them.
+            plane, whole = 0, None
+            eight = ir.VectorType(i64, LANES)
+            for wide, shift in fields(width):
+                offset = builder.add(code_at, ir.Constant(i64, plane))
+                field = load(codes, offset, ir.VectorType(i64, wide))
+                places = ir.Constant(lanes_i32, [i % wide for i in range(8)])
+                field = builder.shuffle_vector(field, field, places)
+                down = ir.Constant(eight, [i // wide * wide for i in range(LANES)])
+                mask = int.from_bytes([2**wide - 1] * 8, "little")
+                field = builder.and_(builder.lshr(field, down), ir.Constant(eight, [mask] * LANES))
+                field = builder.shl(field, ir.Constant(eight, [shift] * LANES))
+                whole = field if whole is None else builder.or_(whole, field)
+                plane += LANES * wide
+            return builder.bitcast(whole, long_i32)
+
+        def unpack(low: ir.Value, high: ir.Value, size: int, upper: bool) -> ir.Value:
+            # Elements of two vectors in turn, of one half of each 128 bits: one instruction.
+            count = 512 // size
+            half = 64 // size
+            starts = [lane * 2 * half + upper * half for lane in range(4)]
+            places = [
+                start + i + other for start in starts for i in range(half) for other in (0, count)
+            ]
+            kind = ir.VectorType(ir.IntType(size), count)
+            return builder.shuffle_vector(
+                builder.bitcast(low, kind),
+                builder.bitcast(high, kind),
+                ir.Constant(ir.VectorType(i32, count), places),
+            )
+
+        def from_bytes(tile: ir.Value) -> list[ir.Value]:
+            # Unpacked twice, the bytes of a level lie in another place: there its code is put.
+            places = [4 * part + lane for lane in range(4) for part in range(4)]
+            code = builder.shuffle_vector(tile, tile, ir.Constant(long_i32, places))
+            code = builder.bitcast(code, tile_u8)
+            if len(byte_parts) == 4:
+                found = [builder.call(choose_byte, [part, code]) for part in byte_parts]
+            else:
+                pairs = zip(byte_parts[::2], byte_parts[1::2], strict=True)
+                found = [builder.call(choose_of_two, [low, code, high]) for low, high in pairs]
+            if width == 8:
+                sign = builder.and_(code, ir.Constant(tile_u8, [128] * TILE))
+                found[3] = builder.xor(found[3], sign)
+            return [
+                builder.bitcast(
+                    unpack(
+                        unpack(found[0], found[1], 8, upper),
+                        unpack(found[2], found[3], 8, upper),
+                        16,
+                        last,
+                    ),
+                    long_f32,
+                )
+                for upper in (False, True)
+                for last in (False, True)
+            ]
+
         def lanes_of(first: ir.Value, second: ir.Value, start: int, count: int) -> ir.Value:
             places = ir.Constant(ir.VectorType(i32, count), list(range(start, start + count)))
             return builder.shuffle_vector(first, second, places)
@@ -168,7 +257,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         def level(code: ir.Value) -> ir.Value:
             if way == AFFINE:
                 return builder.sitofp(code, lanes_f32)
-            if way >= WIDE:
+            if way >= WIDE:  # and below BYTES, which does not come here
                 return from_bits(code)
             if way >= FLOAT:
                 return from_half(code)
@@ -199,31 +288,36 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         tile = builder.phi(i64)
         tile.add_incoming(start, outer)
         # Four sums that do not wait for one another.
-        sums = [builder.phi(lanes_f32) for _ in range(4)]
+        sums = [builder.phi(lanes_sum) for _ in range(4)]
         for each in sums:
-            each.add_incoming(zero, outer)
+            each.add_incoming(ir.Constant(lanes_sum, None), outer)
         totals = list(sums)
         at = builder.add(first, tile)
         code_at = builder.mul(at, ir.Constant(i64, TILE * width // 8))
         x_at = builder.mul(at, ir.Constant(i64, TILE))
-        tile_codes = []
-        for vector in range(TILE // LANES):
-            code, plane = None, 0
-            for wide, shift in fields(width):
-                section, byte = divmod(vector, wide)
-                offset = builder.add(code_at, ir.Constant(i64, plane + LANES * byte))
-                field = builder.zext(load(codes, offset, lanes_u8), lanes_code)
-                field = builder.lshr(field, splat(section * wide))
-                if not by_sign:  # which does not look at the bits above
-                    field = builder.and_(field, splat(2**wide - 1))
-                field = builder.shl(field, splat(shift))
-                code = field if code is None else builder.or_(code, field)
-                plane += LANES * wide
-            tile_codes.append(code)
-        for vector, weights in enumerate(levels(tile_codes)):
-            inputs = load(x, builder.add(x_at, ir.Constant(i64, LANES * vector)), lanes_f32)
-            total = totals[vector % 4]
-            totals[vector % 4] = builder.call(multiply_add, [weights, inputs, total])
+        if way == BYTES:
+            for part, weights in enumerate(from_bytes(tile_as_bytes(code_at))):
+                inputs = load(x, builder.add(x_at, ir.Constant(i64, 16 * part)), long_f32)
+                totals[part] = builder.call(multiply_long, [weights, inputs, totals[part]])
+        else:
+            tile_codes = []
+            for vector in range(TILE // LANES):
+                code, plane = None, 0
+                for wide, shift in fields(width):
+                    section, byte = divmod(vector, wide)
+                    offset = builder.add(code_at, ir.Constant(i64, plane + LANES * byte))
+                    field = builder.zext(load(codes, offset, lanes_u8), lanes_code)
+                    field = builder.lshr(field, splat(section * wide))
+                    if not by_sign:  # which does not look at the bits above
+                        field = builder.and_(field, splat(2**wide - 1))
+                    field = builder.shl(field, splat(shift))
+                    code = field if code is None else builder.or_(code, field)
+                    plane += LANES * wide
+                tile_codes.append(code)
+            for vector, weights in enumerate(levels(tile_codes)):
+                inputs = load(x, builder.add(x_at, ir.Constant(i64, LANES * vector)), lanes_f32)
+                total = totals[vector % 4]
+                totals[vector % 4] = builder.call(multiply_add, [weights, inputs, total])
         next_tile = builder.add(tile, one)
         tile.add_incoming(next_tile, inner)
         for each, total in zip(sums, totals, strict=True):
@@ -232,6 +326,9 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
 
         builder.position_at_end(scaled)
         lanes = builder.fadd(builder.fadd(totals[0], totals[1]), builder.fadd(totals[2], totals[3]))
+        if way == BYTES:
+            halves = [lanes_of(lanes, lanes, start, LANES) for start in (0, LANES)]
+            lanes = builder.fadd(*halves)
         factor = builder.load(builder.gep(scale, [group]))
         factors = ir.Constant(lanes_f32, ir.Undefined)
         for lane in range(LANES):

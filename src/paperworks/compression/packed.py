@@ -293,6 +293,8 @@ class PackedWeight(nn.Module):
             offset = offset + scale * self.table[0]
             scale = scale * step
         table = functional.pad(self.table, (0, max(kernels.LANES - self.table.numel(), 0)))
+        if kernels.by_bytes(self.bits, kind):
+            kind, table = kernels.BYTES, torch.from_numpy(kernels.planes(table.numpy()))
         threads = min(torch.get_num_threads(), numba.get_num_threads())
         parallel = threads > 1 and self.codes.numel() * 8 // self.bits >= _SPLIT
         width = self.codes[0].numel() * 8 // self.bits
