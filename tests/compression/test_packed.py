@@ -95,6 +95,20 @@ def test_levels_of_a_table_are_decoded_in_registers_to_the_bit(
     assert torch.equal(torch.cat(found).T, weight.view(24, 128))
 
 
+@pytest.mark.parametrize(
+    "grid",
+    [*GRIDS, *(IntegerGrid(bits, signed=False) for bits in range(1, 9)), power_table(6)],
+    ids=names,
+)
+def test_a_weight_is_decoded_to_the_bit(grid: Grid) -> None:
+    """Whole tiles and what is left of them, as a look-up in the table gives it."""
+    for shape, groups in (((9, 192), 3), ((9, 100), 1), ((8, 7, 3, 3), 1), ((8, 64, 3, 3), 1)):
+        packed, codes, _ = make(grid, shape, groups, offset=True)
+        levels = grid.table[codes.long()].view(shape[0], groups, -1)
+        expected = levels * packed.scale[:, :, None] + packed.offset[:, :, None]
+        assert torch.equal(packed.dequantize(), expected.view(shape))
+
+
 def test_every_kind_of_decoding_is_reached() -> None:
     kinds = {_kind(grid.table)[0] for grid in GRIDS}
     assert {kernels.AFFINE, kernels.TABLE, kernels.SIGNED} <= kinds

@@ -71,6 +71,71 @@ def planes(table: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(levels.view(np.uint8).reshape(-1, 4).T).view(np.float32).ravel()
 
 
+def _tile_bytes(builder: ir.IRBuilder, codes: ir.Value, at: ir.Value, bits: int) -> ir.Value:
+    """The codes of the tile that starts at byte ``at``, as a vector of eight int64 of eight."""
+    i64 = ir.IntType(64)
+    eight = ir.VectorType(i64, LANES)
+    plane, whole = 0, None
+    for wide, shift in fields(bits):  # of a field, each section is ``wide`` of these int64
+        address = builder.gep(codes, [builder.add(at, ir.Constant(i64, plane))])
+        field = builder.load(builder.bitcast(address, ir.PointerType(ir.VectorType(i64, wide))))
+        field.align = 1
+        places = [place % wide for place in range(LANES)]
+        places = ir.Constant(ir.VectorType(ir.IntType(32), LANES), places)
+        field = builder.shuffle_vector(field, field, places)
+        down = ir.Constant(eight, [place // wide * wide for place in range(LANES)])
+        mask = int.from_bytes([2**wide - 1] * 8, "little")
+        field = builder.and_(builder.lshr(field, down), ir.Constant(eight, [mask] * LANES))
+        field = builder.shl(field, ir.Constant(eight, [shift] * LANES))
+        whole = field if whole is None else builder.or_(whole, field)
+        plane += LANES * wide
+    return whole
+
+
+@intrinsic
+def _affine_tile(typingctx, codes, at, start, step, out, place, bits):
+    """Write ``start + step * code`` for the tile at byte ``at``, to ``place`` and the 63 after it.
+
+    codes: pointer to uint8; out: pointer to float32; ``bits`` is a literal.
+    """
+    if not isinstance(bits, types.IntegerLiteral):
+        return None
+    signature = types.void(
+        types.CPointer(types.uint8),
+        types.intp,
+        types.float32,
+        types.float32,
+        types.CPointer(types.float32),
+        types.intp,
+        bits,
+    )
+
+    def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
+        codes, at, start, step, out, place = arguments[:6]
+        i32, count = ir.IntType(32), 2 * LANES
+        lanes_i32, lanes_f32 = ir.VectorType(i32, count), ir.VectorType(ir.FloatType(), count)
+        tile = _tile_bytes(builder, codes, at, bits.literal_value)
+        tile = builder.bitcast(tile, ir.VectorType(ir.IntType(8), TILE))
+
+        def splat(value: ir.Value) -> ir.Value:
+            one = builder.insert_element(
+                ir.Constant(lanes_f32, ir.Undefined), value, ir.Constant(i32, 0)
+            )
+            return builder.shuffle_vector(one, one, ir.Constant(lanes_i32, None))
+
+        starts, steps = splat(start), splat(step)
+        for first in range(0, TILE, count):
+            these = ir.Constant(lanes_i32, list(range(first, first + count)))
+            code = builder.zext(builder.shuffle_vector(tile, tile, these), lanes_i32)
+            level = builder.fadd(starts, builder.fmul(steps, builder.sitofp(code, lanes_f32)))
+            address = builder.gep(out, [builder.add(place, ir.Constant(ir.IntType(64), first))])
+            address = builder.bitcast(address, ir.PointerType(lanes_f32))
+            builder.store(level, address).align = 4
+        return context.get_dummy_value()
+
+    return signature, generate
+
+
 @intrinsic
 def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
     """The dot product of one row of weights with x; ``bits`` and ``kind`` are literals.
@@ -182,23 +247,6 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
             raw = builder.or_(builder.bitcast(found[0], long_i32), sign)
             return builder.bitcast(raw, long_f32)
 
-        def tile_as_bytes(code_at: ir.Value) -> ir.Value:
-            # Eight bytes, of eight columns, are a number here; a section is wide of them.
-            plane, whole = 0, None
-            eight = ir.VectorType(i64, LANES)
-            for wide, shift in fields(width):
-                offset = builder.add(code_at, ir.Constant(i64, plane))
-                field = load(codes, offset, ir.VectorType(i64, wide))
-                places = ir.Constant(lanes_i32, [i % wide for i in range(8)])
-                field = builder.shuffle_vector(field, field, places)
-                down = ir.Constant(eight, [i // wide * wide for i in range(LANES)])
-                mask = int.from_bytes([2**wide - 1] * 8, "little")
-                field = builder.and_(builder.lshr(field, down), ir.Constant(eight, [mask] * LANES))
-                field = builder.shl(field, ir.Constant(eight, [shift] * LANES))
-                whole = field if whole is None else builder.or_(whole, field)
-                plane += LANES * wide
-            return builder.bitcast(whole, long_i32)
-
         def unpack(low: ir.Value, high: ir.Value, size: int, upper: bool) -> ir.Value:
             # Elements of two vectors in turn, of one half of each 128 bits: one instruction.
             count = 512 // size
@@ -217,6 +265,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         def from_bytes(tile: ir.Value) -> list[ir.Value]:
             # Unpacked twice, the bytes of a level lie in another place: there its code is put.
             places = [4 * part + lane for lane in range(4) for part in range(4)]
+            tile = builder.bitcast(tile, long_i32)
             code = builder.shuffle_vector(tile, tile, ir.Constant(long_i32, places))
             code = builder.bitcast(code, tile_u8)
             if len(byte_parts) == 4:
@@ -296,7 +345,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         code_at = builder.mul(at, ir.Constant(i64, TILE * width // 8))
         x_at = builder.mul(at, ir.Constant(i64, TILE))
         if way == BYTES:
-            for part, weights in enumerate(from_bytes(tile_as_bytes(code_at))):
+            for part, weights in enumerate(from_bytes(_tile_bytes(builder, codes, code_at, width))):
                 inputs = load(x, builder.add(x_at, ir.Constant(i64, 16 * part)), long_f32)
                 totals[part] = builder.call(multiply_long, [weights, inputs, totals[part]])
         else:
@@ -411,7 +460,18 @@ def decode(bits: int, affine: bool) -> Callable[..., None]:
         for row in range(rows):
             for group in range(groups):
                 packed, levels = codes[row, group], out[row, group]
-                for first in range(0, columns, TILE):
+                whole = columns // TILE * TILE if affine else 0
+                for first in range(0, whole, TILE):
+                    _affine_tile(  # type: ignore[call-arg]
+                        packed.ctypes,
+                        first * bits // 8,
+                        start_at,
+                        step,
+                        levels.ctypes,
+                        first,
+                        bits,
+                    )
+                for first in range(whole, columns, TILE):
                     # All codes of a tile at once: the inner loops become vector instructions.
                     at = first * bits // 8
                     tile[:] = 0
@@ -424,7 +484,7 @@ def decode(bits: int, affine: bool) -> Callable[..., None]:
                                 tile[start + byte] |= field << np.uint8(shifts[k])
                         at += 8 * wide
                     count = min(TILE, columns - first)
-                    if affine:  # in vector instructions, as no table is
+                    if affine:
                         for place in range(count):
                             levels[first + place] = start_at + step * np.float32(tile[place])
                     else:
