@@ -100,13 +100,22 @@ def test_levels_of_a_table_are_decoded_in_registers_to_the_bit(
     [*GRIDS, *(IntegerGrid(bits, signed=False) for bits in range(1, 9)), power_table(6)],
     ids=names,
 )
-def test_a_weight_is_decoded_to_the_bit(grid: Grid) -> None:
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_a_weight_is_decoded_to_the_bit(
+    grid: Grid, in_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Whole tiles and what is left of them, as a look-up in the table gives it."""
+    if in_bytes and not kernels._HAS_BYTE_PERMUTE:
+        pytest.skip("the processor has no AVX-512 VBMI")
+    monkeypatch.setattr(kernels, "_HAS_BYTE_PERMUTE", in_bytes)
     for shape, groups in (((9, 192), 3), ((9, 100), 1), ((8, 7, 3, 3), 1), ((8, 64, 3, 3), 1)):
         packed, codes, _ = make(grid, shape, groups, offset=True)
         levels = grid.table[codes.long()].view(shape[0], groups, -1)
         expected = levels * packed.scale[:, :, None] + packed.offset[:, :, None]
         assert torch.equal(packed.dequantize(), expected.view(shape))
+        packed.offset = None  # which would hide the sign of a zero
+        signs = (levels * packed.scale[:, :, None]).view(shape).signbit()
+        assert torch.equal(packed.dequantize().signbit(), signs)
 
 
 def test_every_kind_of_decoding_is_reached() -> None:

@@ -61,6 +61,13 @@ def by_bytes(bits: int, kind: int) -> bool:
     return fits and _HAS_BYTE_PERMUTE
 
 
+def decodes_bytes(table: np.ndarray) -> bool:
+    """Whether BYTES decodes this table, to the bit, on this processor."""
+    raw = table.view(np.int32)
+    signed = table.size < 256 or bool((raw[128:] == raw[:128] ^ np.int32(-(2**31))).all())
+    return signed and _HAS_BYTE_PERMUTE
+
+
 def planes(table: np.ndarray) -> np.ndarray:
     """A table of 2**bits float32 as BYTES takes it: all first bytes, all second ones, ...
 
@@ -92,45 +99,110 @@ def _tile_bytes(builder: ir.IRBuilder, codes: ir.Value, at: ir.Value, bits: int)
     return whole
 
 
-@intrinsic
-def _affine_tile(typingctx, codes, at, start, step, out, place, bits):
-    """Write ``start + step * code`` for the tile at byte ``at``, to ``place`` and the 63 after it.
+def _byte_levels(
+    builder: ir.IRBuilder, table: ir.Value, bits: int
+) -> Callable[[ir.Value], list[ir.Value]]:
+    """What makes the 64 levels, four vectors of 16 float32, of a tile of :func:`_tile_bytes`.
 
-    codes: pointer to uint8; out: pointer to float32; ``bits`` is a literal.
+    table: pointer to what :func:`planes` gives, read where the builder stands now.
     """
-    if not isinstance(bits, types.IntegerLiteral):
+    i32 = ir.IntType(32)
+    tile_u8 = ir.VectorType(ir.IntType(8), TILE)
+    count = 1 if bits < 7 else 2  # vectors of 64 bytes that hold one byte of each level
+    parts = []
+    for part in range(4 * count):
+        address = builder.gep(table, [ir.Constant(ir.IntType(64), part * TILE // 4)])
+        parts.append(builder.load(builder.bitcast(address, ir.PointerType(tile_u8))))
+        parts[-1].align = 1
+
+    def choose(tables: list[ir.Value], code: ir.Value) -> ir.Value:
+        name = "permvar" if count == 1 else "vpermi2var"
+        arguments = [tables[0], code, *tables[1:]]
+        kind = ir.FunctionType(tile_u8, [tile_u8] * len(arguments))
+        function = cgutils.get_or_insert_function(
+            builder.module, kind, f"llvm.x86.avx512.{name}.qi.512"
+        )
+        return builder.call(function, arguments)
+
+    def unpack(low: ir.Value, high: ir.Value, size: int, upper: bool) -> ir.Value:
+        # Elements of two vectors in turn, of one half of each 128 bits: one instruction.
+        length, half = 512 // size, 64 // size
+        starts = [lane * 2 * half + upper * half for lane in range(4)]
+        places = [
+            start + i + other for start in starts for i in range(half) for other in (0, length)
+        ]
+        kind = ir.VectorType(ir.IntType(size), length)
+        return builder.shuffle_vector(
+            builder.bitcast(low, kind),
+            builder.bitcast(high, kind),
+            ir.Constant(ir.VectorType(i32, length), places),
+        )
+
+    def levels(tile: ir.Value) -> list[ir.Value]:
+        # Unpacked twice, the bytes of a level lie in another place: there its code is put.
+        by_four = ir.VectorType(i32, 16)
+        places = ir.Constant(by_four, [4 * part + lane for lane in range(4) for part in range(4)])
+        tile = builder.bitcast(tile, by_four)
+        code = builder.bitcast(builder.shuffle_vector(tile, tile, places), tile_u8)
+        found = [choose(parts[byte * count : (byte + 1) * count], code) for byte in range(4)]
+        if bits == 8:  # a permutation of two vectors looks at seven bits
+            sign = builder.and_(code, ir.Constant(tile_u8, [128] * TILE))
+            found[3] = builder.xor(found[3], sign)
+        result = []
+        for upper in (False, True):
+            low, high = (unpack(found[i], found[i + 1], 8, upper) for i in (0, 2))
+            for last in (False, True):
+                four = unpack(low, high, 16, last)
+                result.append(builder.bitcast(four, ir.VectorType(ir.FloatType(), 16)))
+        return result
+
+    return levels
+
+
+@intrinsic
+def _write_tile(typingctx, codes, at, table, out, place, bits, kind):
+    """Write the levels of the tile at byte ``at`` to ``place`` and the 63 after it.
+
+    codes: pointer to uint8; out: pointer to float32; ``bits`` and ``kind`` are literals. table:
+    pointer to float32; the lowest level and the step for AFFINE, what :func:`planes` gives for
+    BYTES. Other kinds are left to the caller.
+    """
+    if not isinstance(bits, types.IntegerLiteral) or not isinstance(kind, types.IntegerLiteral):
         return None
+    width, way = bits.literal_value, kind.literal_value
+    floats = types.CPointer(types.float32)
     signature = types.void(
-        types.CPointer(types.uint8),
-        types.intp,
-        types.float32,
-        types.float32,
-        types.CPointer(types.float32),
-        types.intp,
-        bits,
+        types.CPointer(types.uint8), types.intp, floats, floats, types.intp, bits, kind
     )
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        codes, at, start, step, out, place = arguments[:6]
-        i32, count = ir.IntType(32), 2 * LANES
+        codes, at, table, out, place = arguments[:5]
+        i32, i64, count = ir.IntType(32), ir.IntType(64), 2 * LANES
         lanes_i32, lanes_f32 = ir.VectorType(i32, count), ir.VectorType(ir.FloatType(), count)
-        tile = _tile_bytes(builder, codes, at, bits.literal_value)
-        tile = builder.bitcast(tile, ir.VectorType(ir.IntType(8), TILE))
 
-        def splat(value: ir.Value) -> ir.Value:
-            one = builder.insert_element(
-                ir.Constant(lanes_f32, ir.Undefined), value, ir.Constant(i32, 0)
-            )
+        def everywhere(index: int) -> ir.Value:
+            value = builder.load(builder.gep(table, [ir.Constant(i64, index)]))
+            one = ir.Constant(lanes_f32, ir.Undefined)
+            one = builder.insert_element(one, value, ir.Constant(i32, 0))
             return builder.shuffle_vector(one, one, ir.Constant(lanes_i32, None))
 
-        starts, steps = splat(start), splat(step)
-        for first in range(0, TILE, count):
-            these = ir.Constant(lanes_i32, list(range(first, first + count)))
-            code = builder.zext(builder.shuffle_vector(tile, tile, these), lanes_i32)
-            level = builder.fadd(starts, builder.fmul(steps, builder.sitofp(code, lanes_f32)))
-            address = builder.gep(out, [builder.add(place, ir.Constant(ir.IntType(64), first))])
-            address = builder.bitcast(address, ir.PointerType(lanes_f32))
-            builder.store(level, address).align = 4
+        levels: list[ir.Value] = []
+        if way in (AFFINE, BYTES):
+            tile = _tile_bytes(builder, codes, at, width)
+        if way == BYTES:
+            levels = _byte_levels(builder, table, width)(tile)
+        if way == AFFINE:
+            start, step = everywhere(0), everywhere(1)
+            tile = builder.bitcast(tile, ir.VectorType(ir.IntType(8), TILE))
+            for first in range(0, TILE, count):
+                these = ir.Constant(lanes_i32, list(range(first, first + count)))
+                code = builder.zext(builder.shuffle_vector(tile, tile, these), lanes_i32)
+                level = builder.fmul(step, builder.sitofp(code, lanes_f32))
+                levels.append(builder.fadd(start, level))
+        for part, level in enumerate(levels):
+            first_of = builder.add(place, ir.Constant(i64, count * part))
+            address = builder.gep(out, [first_of])
+            builder.store(level, builder.bitcast(address, ir.PointerType(lanes_f32))).align = 4
         return context.get_dummy_value()
 
     return signature, generate
@@ -189,15 +261,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         magnitudes = 2 ** (width - 1) if long else 0
         parts = [load(table, ir.Constant(i64, i), long_f32) for i in range(0, magnitudes, 16)]
         register = load(table, ir.Constant(i64, 0), lanes_f32) if in_register else None
-        tile_u8 = ir.VectorType(ir.IntType(8), TILE)
-        choose_byte = function("llvm.x86.avx512.permvar.qi.512", tile_u8, tile_u8, tile_u8)
-        choose_of_two = function(
-            "llvm.x86.avx512.vpermi2var.qi.512", tile_u8, tile_u8, tile_u8, tile_u8
-        )
-        byte_count = (4 * 64 if width < 7 else 4 * 128) if way == BYTES else 0
-        byte_parts = [
-            load(table, ir.Constant(i64, i), tile_u8) for i in range(0, byte_count // 4, 16)
-        ]
+        from_bytes = _byte_levels(builder, table, width) if way == BYTES else None
         if by_sign:
             # The index is put on top of each magnitude, where a code's own bits take it off again
             # and leave its sign: one operation less for each weight.
@@ -246,49 +310,6 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
             sign = builder.shl(builder.and_(code, top), ir.Constant(long_i32, [32 - width] * 16))
             raw = builder.or_(builder.bitcast(found[0], long_i32), sign)
             return builder.bitcast(raw, long_f32)
-
-        def unpack(low: ir.Value, high: ir.Value, size: int, upper: bool) -> ir.Value:
-            # Elements of two vectors in turn, of one half of each 128 bits: one instruction.
-            count = 512 // size
-            half = 64 // size
-            starts = [lane * 2 * half + upper * half for lane in range(4)]
-            places = [
-                start + i + other for start in starts for i in range(half) for other in (0, count)
-            ]
-            kind = ir.VectorType(ir.IntType(size), count)
-            return builder.shuffle_vector(
-                builder.bitcast(low, kind),
-                builder.bitcast(high, kind),
-                ir.Constant(ir.VectorType(i32, count), places),
-            )
-
-        def from_bytes(tile: ir.Value) -> list[ir.Value]:
-            # Unpacked twice, the bytes of a level lie in another place: there its code is put.
-            places = [4 * part + lane for lane in range(4) for part in range(4)]
-            tile = builder.bitcast(tile, long_i32)
-            code = builder.shuffle_vector(tile, tile, ir.Constant(long_i32, places))
-            code = builder.bitcast(code, tile_u8)
-            if len(byte_parts) == 4:
-                found = [builder.call(choose_byte, [part, code]) for part in byte_parts]
-            else:
-                pairs = zip(byte_parts[::2], byte_parts[1::2], strict=True)
-                found = [builder.call(choose_of_two, [low, code, high]) for low, high in pairs]
-            if width == 8:
-                sign = builder.and_(code, ir.Constant(tile_u8, [128] * TILE))
-                found[3] = builder.xor(found[3], sign)
-            return [
-                builder.bitcast(
-                    unpack(
-                        unpack(found[0], found[1], 8, upper),
-                        unpack(found[2], found[3], 8, upper),
-                        16,
-                        last,
-                    ),
-                    long_f32,
-                )
-                for upper in (False, True)
-                for last in (False, True)
-            ]
 
         def lanes_of(first: ir.Value, second: ir.Value, start: int, count: int) -> ir.Value:
             places = ir.Constant(ir.VectorType(i32, count), list(range(start, start + count)))
@@ -344,7 +365,7 @@ def _dot_row(typingctx, codes, x, table, scale, groups, tiles, bits, kind):
         at = builder.add(first, tile)
         code_at = builder.mul(at, ir.Constant(i64, TILE * width // 8))
         x_at = builder.mul(at, ir.Constant(i64, TILE))
-        if way == BYTES:
+        if from_bytes is not None:
             for part, weights in enumerate(from_bytes(_tile_bytes(builder, codes, code_at, width))):
                 inputs = load(x, builder.add(x_at, ir.Constant(i64, 16 * part)), long_f32)
                 totals[part] = builder.call(multiply_long, [weights, inputs, totals[part]])
@@ -439,12 +460,15 @@ def matvec(bits: int, kind: int, parallel: bool) -> Callable[..., None]:
 
 
 @cache
-def decode(bits: int, affine: bool) -> Callable[..., None]:
-    """The compiled ``(codes, table, out) -> None`` that writes the levels of packed codes.
+def decode(bits: int, kind: int) -> Callable[..., None]:
+    """The compiled ``(codes, table, fast, out) -> None`` that writes the levels of packed codes.
 
-    affine : whether ``table[0] + code * (table[1] - table[0])`` is the level, to the bit
+    kind : AFFINE where ``table[0] + code * (table[1] - table[0])`` is the level, to the bit;
+        BYTES where the processor has the instructions, and all 8 bits are a magnitude's and a
+        sign; else TABLE
 
     codes : (rows, groups, bytes) uint8; table : (2**bits,) float32;
+    fast : for BYTES what :func:`planes` makes of it, for AFFINE the lowest level and the step;
     out : (rows, groups, columns) float32, written.
     """
     # As arrays, since numba takes them for constants.
@@ -453,23 +477,18 @@ def decode(bits: int, affine: bool) -> Callable[..., None]:
     shifts = np.array([shift for _, shift in layout])
 
     @njit(cache=True, nogil=True)
-    def run(codes, table, out):
+    def run(codes, table, fast, out):
         rows, groups, columns = out.shape
         tile = np.empty(TILE, np.uint8)
         start_at, step = table[0], table[1] - table[0]
         for row in range(rows):
             for group in range(groups):
                 packed, levels = codes[row, group], out[row, group]
-                whole = columns // TILE * TILE if affine else 0
+                whole = columns // TILE * TILE if kind != TABLE else 0
                 for first in range(0, whole, TILE):
-                    _affine_tile(  # type: ignore[call-arg]
-                        packed.ctypes,
-                        first * bits // 8,
-                        start_at,
-                        step,
-                        levels.ctypes,
-                        first,
-                        bits,
+                    at = first * bits // 8
+                    _write_tile(  # type: ignore[call-arg]
+                        packed.ctypes, at, fast.ctypes, levels.ctypes, first, bits, kind
                     )
                 for first in range(whole, columns, TILE):
                     # All codes of a tile at once: the inner loops become vector instructions.
@@ -484,7 +503,7 @@ def decode(bits: int, affine: bool) -> Callable[..., None]:
                                 tile[start + byte] |= field << np.uint8(shifts[k])
                         at += 8 * wide
                     count = min(TILE, columns - first)
-                    if affine:
+                    if kind == AFFINE:
                         for place in range(count):
                             levels[first + place] = start_at + step * np.float32(tile[place])
                     else:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -55,6 +56,7 @@ class PackedWeight(nn.Module):
     offset: Tensor | None
     like: Tensor
     _ready: tuple[Any, ...] | None
+    _decoder: tuple[Any, ...] | None
     _kept: Tensor | None
 
     def __init__(
@@ -228,11 +230,11 @@ class PackedWeight(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": None, "_kept": None}
+        return {**self.__dict__, "_ready": None, "_decoder": None, "_kept": None}
 
     def _forget(self) -> None:
         """Drop what was made of the codes for use, since they or their device have changed."""
-        self._ready, self._kept = None, None
+        self._ready, self._decoder, self._kept = None, None, None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._forget()
@@ -260,8 +262,10 @@ class PackedWeight(nn.Module):
         packed = self.codes if self._whole else self.codes[rows]
         if packed.device.type == "cpu":
             levels = torch.empty(*packed.shape[:2], self._columns)
-            decode = kernels.decode(self.bits, self._affine)
-            decode(packed.numpy(), self.table.numpy(), levels.numpy())
+            if self._decoder is None:
+                self._decoder = self._prepare_decoder()
+            decode, *tables = self._decoder
+            decode(packed.numpy(), *tables, levels.numpy())
         else:
             codes = _unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
             levels = self.table[codes.int()]
@@ -283,6 +287,15 @@ class PackedWeight(nn.Module):
         given, out = x.contiguous().numpy(), product.numpy()
         multiply(codes, given.reshape(rows, -1), table, scale, offset, out.reshape(rows, -1))
         return product
+
+    def _prepare_decoder(self) -> tuple[Any, ...]:
+        table = self.table.numpy()
+        kind, fast = kernels.TABLE, table
+        if self._affine:
+            kind, fast = kernels.AFFINE, np.array([table[0], table[1] - table[0]])
+        elif kernels.decodes_bytes(table):
+            kind, fast = kernels.BYTES, kernels.planes(table)
+        return kernels.decode(self.bits, kind), table, fast
 
     def _prepare(self) -> tuple[Any, ...]:
         kind, factor = _kind(self.table)
