@@ -47,7 +47,8 @@ class PackedWeight(nn.Module):
     Notes
     -----
     With a row of input the cost is O(out * fan_in) multiply-adds and bits / 32 of the memory
-    traffic of float32. With more than four rows the weight is decoded, 16 MB at a time.
+    traffic of float32. With more than four rows the weight is decoded, 16 MB at a time, and not
+    kept; that of a convolution of up to 32,768 weights alone stays decoded beside its codes.
     """
 
     codes: Tensor
