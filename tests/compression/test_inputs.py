@@ -108,6 +108,22 @@ def test_ties_between_levels_go_as_in_torch(scaled: bool) -> None:
         assert torch.equal(quantizer(x).signbit(), slow.signbit())
 
 
+@pytest.mark.parametrize(("shape", "axis"), [((2, 8, 6, 7), 1), ((8, 3, 3), 0), ((70, 500), -1)])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_tables_are_searched_to_the_bit_as_by_torch(
+    shape: tuple[int, ...], axis: int, fixed: bool
+) -> None:
+    """Convolutions, and more numbers than few."""
+    x = torch.randn(shape).mul_(3)
+    x.flatten()[5] = torch.nan
+    scale = torch.rand(shape[axis]) + 0.1 if fixed else None
+    for grid in (power_grid(4, 0.5), power_grid(8, 0.3), FloatGrid(3, 0)):
+        quantizer = InputQuantizer(grid, scale, axis=axis)
+        slow = quantizer(x.clone().requires_grad_()).detach()
+        for given in (x, x.transpose(-1, -2).contiguous().transpose(-1, -2)):
+            assert torch.equal(quantizer(given), slow)
+
+
 def test_what_was_prepared_for_few_rows_does_not_outlive_its_scale() -> None:
     quantizer = InputQuantizer(IntegerGrid(4), torch.tensor(0.5))
     x = torch.tensor([[0.3, 1.2]])
