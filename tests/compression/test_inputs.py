@@ -8,6 +8,7 @@ import torch
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.nupes.grid import power_grid
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -56,7 +57,9 @@ def test_scales_must_be_positive(bad: float) -> None:
 @pytest.mark.parametrize(
     "grid",
     [*(IntegerGrid(bits) for bits in (2, 4, 8)), IntegerGrid(4, signed=False)]
-    + [FloatGrid(*each) for each in ((2, 1), (1, 2), (3, 4), (4, 3), (5, 2), (0, 3))],
+    + [FloatGrid(*each) for each in ((2, 1), (1, 2), (3, 4), (4, 3), (5, 2), (0, 3), (3, 0))]
+    + [power_grid(bits, exponent) for bits in (2, 3, 4, 8) for exponent in (0.37, 1.5)]
+    + [Grid(torch.tensor([0.0, 0.3, 1.1, -1.1]), "own")],
     ids=lambda grid: grid.name,
 )
 def test_few_rows_are_rounded_to_the_bit_as_many(grid: Any, scales: str, divided: bool) -> None:
@@ -74,6 +77,51 @@ def test_few_rows_are_rounded_to_the_bit_as_many(grid: Any, scales: str, divided
     assert torch.equal(quantizer(x[0]), slow[0])
     x[0, 5] = torch.nan
     assert quantizer(x).isnan().equal(quantizer(x.clone().requires_grad_()).isnan())
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+def test_ties_between_levels_go_as_in_torch(scaled: bool) -> None:
+    """At every middle, one float32 below and above it, with levels that float32 barely parts."""
+    near = torch.tensor(1.0)
+    close = [near]
+    for _ in range(5):
+        close.append(torch.nextafter(close[-1], torch.tensor(2.0)))
+    for grid in (
+        *(power_grid(bits, 0.5) for bits in (2, 4, 8)),
+        *(Grid(torch.arange(-8, 8)[order], "mixed") for order in torch.rand(5, 16).argsort()),
+        *(
+            Grid(torch.stack([torch.tensor(0.0), *close, -near])[order], "close")
+            for order in torch.rand(9, 8).argsort()
+        ),
+    ):
+        middles = grid._sorted[2].float()
+        infinite = torch.tensor([torch.inf, -torch.inf, torch.nan])
+        below, above = (
+            torch.nextafter(middles, -infinite[:1]),
+            torch.nextafter(middles, infinite[:1]),
+        )
+        x = torch.cat([middles, below, above, grid.table, infinite])
+        scale = torch.tensor(1.0) if scaled else torch.ones(len(x))
+        quantizer = InputQuantizer(grid, scale)
+        slow = quantizer(x.clone().requires_grad_()).detach()
+        assert torch.equal(quantizer(x), slow)
+        assert torch.equal(quantizer(x).signbit(), slow.signbit())
+
+
+@pytest.mark.parametrize(("shape", "axis"), [((2, 8, 6, 7), 1), ((8, 3, 3), 0), ((70, 500), -1)])
+@pytest.mark.parametrize("fixed", [False, True])
+def test_tables_are_searched_to_the_bit_as_by_torch(
+    shape: tuple[int, ...], axis: int, fixed: bool
+) -> None:
+    """Convolutions, and more numbers than few."""
+    x = torch.randn(shape).mul_(3)
+    x.flatten()[5] = torch.nan
+    scale = torch.rand(shape[axis]) + 0.1 if fixed else None
+    for grid in (power_grid(4, 0.5), power_grid(8, 0.3), FloatGrid(3, 0)):
+        quantizer = InputQuantizer(grid, scale, axis=axis)
+        slow = quantizer(x.clone().requires_grad_()).detach()
+        for given in (x, x.transpose(-1, -2).contiguous().transpose(-1, -2)):
+            assert torch.equal(quantizer(given), slow)
 
 
 def test_what_was_prepared_for_few_rows_does_not_outlive_its_scale() -> None:

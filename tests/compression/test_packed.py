@@ -74,6 +74,50 @@ def test_the_product_is_that_of_the_decoded_weight(grid: Grid, rows: int) -> Non
         assert error.max() < 1e-6
 
 
+@pytest.mark.parametrize("in_bytes", [True, False])
+@pytest.mark.parametrize(
+    "grid",
+    [power_table(bits) for bits in (4, 5, 6, 7, 8)]
+    + [crooked_table(bits) for bits in (4, 5, 6, 7, 8)],
+    ids=names,
+)
+def test_levels_of_a_table_are_decoded_in_registers_to_the_bit(
+    grid: Grid, in_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A row of the identity picks one column out, whichever instructions the processor has."""
+    if in_bytes and not kernels._HAS_BYTE_PERMUTE:
+        pytest.skip("the processor has no AVX-512 VBMI")
+    monkeypatch.setattr(kernels, "_HAS_BYTE_PERMUTE", in_bytes)
+    packed, codes, _ = make(grid, (24, 128), groups=2)
+    assert len(codes.unique()) == 2**grid.bits
+    weight = grid.table[codes.long()].view(24, 2, 64) * packed.scale[:, :, None]
+    found = [packed.linear(rows) for rows in torch.eye(128).split(FEW_ROWS)]
+    assert torch.equal(torch.cat(found).T, weight.view(24, 128))
+
+
+@pytest.mark.parametrize(
+    "grid",
+    [*GRIDS, *(IntegerGrid(bits, signed=False) for bits in range(1, 9)), power_table(6)],
+    ids=names,
+)
+@pytest.mark.parametrize("in_bytes", [True, False])
+def test_a_weight_is_decoded_to_the_bit(
+    grid: Grid, in_bytes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whole tiles and what is left of them, as a look-up in the table gives it."""
+    if in_bytes and not kernels._HAS_BYTE_PERMUTE:
+        pytest.skip("the processor has no AVX-512 VBMI")
+    monkeypatch.setattr(kernels, "_HAS_BYTE_PERMUTE", in_bytes)
+    for shape, groups in (((9, 192), 3), ((9, 100), 1), ((8, 7, 3, 3), 1), ((8, 64, 3, 3), 1)):
+        packed, codes, _ = make(grid, shape, groups, offset=True)
+        levels = grid.table[codes.long()].view(shape[0], groups, -1)
+        expected = levels * packed.scale[:, :, None] + packed.offset[:, :, None]
+        assert torch.equal(packed.dequantize(), expected.view(shape))
+        packed.offset = None  # which would hide the sign of a zero
+        signs = (levels * packed.scale[:, :, None]).view(shape).signbit()
+        assert torch.equal(packed.dequantize().signbit(), signs)
+
+
 def test_every_kind_of_decoding_is_reached() -> None:
     kinds = {_kind(grid.table)[0] for grid in GRIDS}
     assert {kernels.AFFINE, kernels.TABLE, kernels.SIGNED} <= kinds

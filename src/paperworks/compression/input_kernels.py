@@ -9,12 +9,38 @@ from __future__ import annotations
 import numpy as np
 from numba import njit
 
-INTEGERS = -1
-"""In the place of the mantissa's bits, for grids of whole numbers."""
+from paperworks.compression.grids import Grid
+
+INTEGERS, LEVELS = -1, -2
+"""In the place of the mantissa's bits, for grids of whole numbers and for those of any levels."""
+
+
+def search_of(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
+    """The bounds between a grid's levels, and the levels, for :func:`round_rows` to search in.
+
+    A number is of the level whose index is the count of bounds that it is above. A tie that goes
+    up has the next float32 below it as its bound, so that one comparison decides.
+
+    Returns
+    -------
+    bounds : (2**bits - 1,) float32, ascending, with infinities at its end
+    levels : (2**bits,) float32, ascending, with the largest one repeated at its end
+    """
+    _, codes, middles = grid._sorted
+    levels = grid.decode(codes).numpy()
+    ties, up = middles.float().numpy(), codes[:-1].numpy() % 2 == 1
+    # Of middles that are the same in float32 the first one decides.
+    up = up[np.searchsorted(ties, ties)]
+    bounds = np.where(up, np.nextafter(ties, np.float32(-np.inf)), ties)
+    missing = 2**grid.bits - levels.size
+    return (
+        np.pad(bounds, (0, missing), constant_values=np.inf),
+        np.pad(levels, (0, missing), mode="edge"),
+    )
 
 
 @njit(cache=True, nogil=True)
-def round_rows(x, scale, divide, low, high, lowest, mantissa, out):
+def round_rows(x, scale, divide, low, high, lowest, mantissa, bounds, levels, out):
     """Write ``scale`` times the level nearest to ``x / divide / scale``.
 
     x : (rows, columns) float32, contiguous
@@ -22,12 +48,14 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, out):
     divide : (0,) or (columns,) float32; empty: 1
     low, high : float32, the extreme levels
     lowest : float32, the least power of two with the full mantissa, of a floating-point grid
-    mantissa : int, its bits, or INTEGERS
+    mantissa : int, its bits, or INTEGERS or LEVELS
+    bounds, levels : as of :func:`search_of` for LEVELS, else empty
     out : (rows, columns) float32, contiguous, written
     """
     columns = x.shape[1]
     bits = out.view(np.int32)
     part = np.float32(0.5) ** max(mantissa, 0)
+    index = np.empty(columns if mantissa == LEVELS else 0, np.uintp)
     for row in range(x.shape[0]):
         given, found, raw = x[row], out[row], bits[row]
         if divide.size:
@@ -50,9 +78,25 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, out):
         for column in range(columns):
             by = scale[column] if scale.size > 1 else factor
             value = np.float32(found[column] / by)
-            if mantissa < 0:
+            if mantissa == INTEGERS:
                 value = np.float32(np.rint(value))
-            found[column] = min(max(value, low), high) if value == value else value
+            if mantissa != LEVELS:
+                value = min(max(value, low), high) if value == value else value
+            found[column] = value
+        if mantissa == LEVELS:
+            # Halving, step by step for all columns, which makes vector instructions of it.
+            index[:] = 0
+            one = np.uintp(1)
+            jump = np.uintp(levels.size) >> one
+            while jump > 0:
+                ahead = jump - one
+                for column in range(columns):
+                    at = index[column]
+                    # A NaN is above everything, as for torch.
+                    index[column] = at if found[column] <= bounds[at + ahead] else at + jump
+                jump >>= one
+            for column in range(columns):
+                found[column] = levels[index[column]]
         if mantissa >= 0:
             for column in range(columns):
                 value = found[column]

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, grid_from
-from paperworks.compression.input_kernels import INTEGERS, round_rows
+from paperworks.compression.input_kernels import INTEGERS, LEVELS, round_rows, search_of
 
 _FEW = 1 << 15  # numbers up to which one thread in one pass beats torch
 
@@ -72,7 +72,8 @@ class InputQuantizer(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """The rounded input, of the shape and dtype of ``x``."""
-        if x.dtype == torch.float32 and x.is_cpu and not x.requires_grad and 0 < x.numel() <= _FEW:
+        plain = x.dtype == torch.float32 and x.is_cpu and not x.requires_grad and x.numel() > 0
+        if plain and x.numel() <= _FEW:
             settings = self._settings()
             if settings is not None:
                 return _round_few(x, settings)
@@ -82,10 +83,12 @@ class InputQuantizer(nn.Module):
             scale = self._along(self.scale, x)
         else:
             scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
+        if plain and _is_table(self.grid):  # in which torch's search takes far longer
+            return _search(x / scale, self.grid) * scale
         return self.grid.round(x / scale) * scale
 
     def _settings(self) -> tuple[Any, ...] | None:
-        """What :func:`round_rows` is told; None for a grid or an axis that it does not know."""
+        """What :func:`round_rows` is told; None for an axis that it does not know."""
         if (
             self._made is None
             or self._made[0] is not self.scale
@@ -96,22 +99,25 @@ class InputQuantizer(nn.Module):
 
     def _make(self) -> tuple[Any, ...] | None:
         grid = self.grid
+        if self.axis != -1:
+            return None
         levels: tuple[float, float, float]
+        search = (np.empty(0, np.float32), np.empty(0, np.float32))
         if isinstance(grid, IntegerGrid):
             levels = (-grid.top if grid.signed else 0, grid.top, 1)
             mantissa = INTEGERS
-        elif isinstance(grid, FloatGrid) and grid.mantissa > 0:
+        elif isinstance(grid, FloatGrid) and not _is_table(grid):
             levels = (-grid.largest, grid.largest, 2.0 ** (1 - grid.bias))
             mantissa = grid.mantissa
         else:
-            return None
-        if self.axis != -1:
-            return None
+            levels = (-grid.largest, grid.largest, 1)
+            mantissa = LEVELS
+            search = search_of(grid)
         factors = [
             np.empty(0, np.float32) if each is None else each.float().reshape(-1).numpy()
             for each in (self.scale, self.divide)
         ]
-        return (*factors, *map(np.float32, levels), mantissa)
+        return (*factors, *map(np.float32, levels), mantissa, *search)
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_made": None}
@@ -143,6 +149,20 @@ class InputQuantizer(nn.Module):
         if value.dim() == 0 or self.axis == -1:
             return value
         return value.view(-1, *[1] * (x.dim() - 1 - self.axis % x.dim()))
+
+
+def _is_table(grid: Grid) -> bool:
+    """Whether its levels are searched, as those of no arithmetic rule."""
+    if isinstance(grid, FloatGrid):
+        return grid.mantissa == 0
+    return not isinstance(grid, IntegerGrid)
+
+
+def _search(x: Tensor, grid: Grid) -> Tensor:
+    """As ``grid.round(x)``, to the bit."""
+    one, none = np.ones(1, np.float32), np.empty(0, np.float32)
+    unused = (np.float32(0), np.float32(0), np.float32(1))
+    return _round_few(x, (one, none, *unused, LEVELS, *search_of(grid)))
 
 
 def _round_few(x: Tensor, settings: tuple[Any, ...]) -> Tensor:

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import numba
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -46,7 +47,8 @@ class PackedWeight(nn.Module):
     Notes
     -----
     With a row of input the cost is O(out * fan_in) multiply-adds and bits / 32 of the memory
-    traffic of float32. With more than four rows the weight is decoded, 16 MB at a time.
+    traffic of float32. With more than four rows the weight is decoded, 16 MB at a time, and not
+    kept; that of a convolution of up to 32,768 weights alone stays decoded beside its codes.
     """
 
     codes: Tensor
@@ -55,6 +57,7 @@ class PackedWeight(nn.Module):
     offset: Tensor | None
     like: Tensor
     _ready: tuple[Any, ...] | None
+    _decoder: tuple[Any, ...] | None
     _kept: Tensor | None
 
     def __init__(
@@ -228,11 +231,11 @@ class PackedWeight(nn.Module):
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_ready": None, "_kept": None}
+        return {**self.__dict__, "_ready": None, "_decoder": None, "_kept": None}
 
     def _forget(self) -> None:
         """Drop what was made of the codes for use, since they or their device have changed."""
-        self._ready, self._kept = None, None
+        self._ready, self._decoder, self._kept = None, None, None
 
     def _load_from_state_dict(self, *args: Any, **kwargs: Any) -> None:
         self._forget()
@@ -260,8 +263,10 @@ class PackedWeight(nn.Module):
         packed = self.codes if self._whole else self.codes[rows]
         if packed.device.type == "cpu":
             levels = torch.empty(*packed.shape[:2], self._columns)
-            decode = kernels.decode(self.bits, self._affine)
-            decode(packed.numpy(), self.table.numpy(), levels.numpy())
+            if self._decoder is None:
+                self._decoder = self._prepare_decoder()
+            decode, *tables = self._decoder
+            decode(packed.numpy(), *tables, levels.numpy())
         else:
             codes = _unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
             levels = self.table[codes.int()]
@@ -284,6 +289,15 @@ class PackedWeight(nn.Module):
         multiply(codes, given.reshape(rows, -1), table, scale, offset, out.reshape(rows, -1))
         return product
 
+    def _prepare_decoder(self) -> tuple[Any, ...]:
+        table = self.table.numpy()
+        kind, fast = kernels.TABLE, table
+        if self._affine:
+            kind, fast = kernels.AFFINE, np.array([table[0], table[1] - table[0]])
+        elif kernels.decodes_bytes(table):
+            kind, fast = kernels.BYTES, kernels.planes(table)
+        return kernels.decode(self.bits, kind), table, fast
+
     def _prepare(self) -> tuple[Any, ...]:
         kind, factor = _kind(self.table)
         scale = self.scale * factor
@@ -293,6 +307,8 @@ class PackedWeight(nn.Module):
             offset = offset + scale * self.table[0]
             scale = scale * step
         table = functional.pad(self.table, (0, max(kernels.LANES - self.table.numel(), 0)))
+        if kernels.by_bytes(self.bits, kind):
+            kind, table = kernels.BYTES, torch.from_numpy(kernels.planes(table.numpy()))
         threads = min(torch.get_num_threads(), numba.get_num_threads())
         parallel = threads > 1 and self.codes.numel() * 8 // self.bits >= _SPLIT
         width = self.codes[0].numel() * 8 // self.bits
