@@ -23,6 +23,7 @@ from paperworks.scaling.fitting.doubts import doubts
 from paperworks.scaling.fitting.law import FloatArray, Law, log_variables
 from paperworks.scaling.fitting.laws import law_named
 from paperworks.scaling.fitting.solve import Space, minimise, residuals
+from paperworks.scaling.levels import check_bootstrap, check_level
 
 _TUNING = 1.345  # Huber's constant for 95 % efficiency under normal noise
 _POLISHED = 12  # starts that are followed to the end, the best by their loss after a few steps
@@ -162,7 +163,7 @@ class LawFit:
         1.504
         """
         level = self.confidence if confidence is None else confidence
-        _check_level(level)
+        check_level(level)
         logx, shape = log_variables(self.law, variables)
         value = self.law.evaluate(self.theta[None], logx)[0][0]
         curves = self.law.evaluate(self.draws, logx)[0]
@@ -265,15 +266,13 @@ def fit_law(
     logx, shape = log_variables(chosen, variables)
     measured = _check_y(y, shape, space)
     runs = _check_groups(groups, len(measured))
-    _check_level(confidence)
+    check_bootstrap(confidence, resamples)
     count, p = int(runs.max()) + 1, len(chosen.parameters)
     if count <= p:
         raise ValueError(
             f"{chosen.name} has {p} parameters and needs more than {p} runs, got {count}; "
             "choose a law with fewer or add runs"
         )
-    if resamples < 1:
-        raise ValueError(f"resamples must be >= 1, got {resamples}")
     if delta is not None and not delta > 0:
         raise ValueError(f"delta must be > 0, got {delta}; use math.inf for least squares")
     starts = chosen.start(logx, measured)
@@ -378,8 +377,3 @@ def _check_groups(groups: ArrayLike | None, n: int) -> NDArray[np.int64]:
     if named.shape != (n,):
         raise ValueError(f"groups must name the run of each of {n} rows, got shape {named.shape}")
     return np.unique(named, return_inverse=True)[1].astype(np.int64)
-
-
-def _check_level(confidence: float) -> None:
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")

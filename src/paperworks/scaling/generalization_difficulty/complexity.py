@@ -34,6 +34,8 @@ from typing import Literal
 import numpy as np
 from scipy.special import betaln, gammaln
 
+from paperworks.scaling.levels import check_level
+
 Geometry = Literal["sphere", "torus"]
 _LN2, _LN10 = math.log(2), math.log(10)
 
@@ -276,8 +278,7 @@ def _power(log10: float) -> float:
 
 def with_interval(found: Complexity, draws: Sequence[float], confidence: float) -> Complexity:
     """``found`` with the percentile interval of drawn log10 bits, where there are any."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    check_level(confidence)
     if not draws:
         return found
     tail = (1 - confidence) / 2

@@ -29,6 +29,7 @@ from paperworks.scaling.generalization_difficulty.neighbors import (
     nearest,
     only,
 )
+from paperworks.scaling.levels import check_bootstrap
 
 # Estimates with few and many neighbours that differ by more depend on the scale looked at.
 _DRIFT = 0.15
@@ -219,10 +220,7 @@ def check_settings(*, k: int, confidence: float, resamples: int) -> None:
     """Raise a ValueError for settings that make no sense."""
     if k < 2:
         raise ValueError(f"k must be >= 2, got {k}: one neighbour gives no ratio of distances")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-    if resamples < 1:
-        raise ValueError(f"resamples must be >= 1, got {resamples}")
+    check_bootstrap(confidence, resamples)
 
 
 def as_labels(labels: ArrayLike, n: int, name: str) -> IntArray:

@@ -26,6 +26,7 @@ from paperworks.scaling.learning_curves.selection import (
     weigh,
 )
 from paperworks.scaling.learning_curves.shapes import STEEPEST, Constants, FloatArray, Shape
+from paperworks.scaling.levels import check_bootstrap
 
 _FEWEST = 5  # a power law with floor has three constants, and its noise wants two points more
 _STEEP = 0.9  # of the steepest exponent that a bent curve may have
@@ -145,10 +146,7 @@ class LearningCurve:
         points = check_points(size, error, runs)
         if chance is not None and not (math.isfinite(chance) and chance > 0):
             raise ValueError(f"chance must be > 0, the error of guessing, got {chance}")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-        if resamples < 1:
-            raise ValueError(f"resamples must be >= 1, got {resamples}")
+        check_bootstrap(confidence, resamples)
         candidates = weigh(SHAPES, points, chance)
         best = candidates[0]
         constants = best.shape.constants(best.fit.theta[None], chance)

@@ -22,6 +22,7 @@ from scipy.special import stdtrit
 from paperworks.scaling.fitting import Estimate, LawPrediction
 from paperworks.scaling.learning_curves.results import prediction
 from paperworks.scaling.learning_curves.shapes import FloatArray
+from paperworks.scaling.levels import check_level
 
 
 @dataclass(frozen=True)
@@ -97,8 +98,7 @@ class ModelGrowth:
         """
         columns = {"size": size, "model_size": model_size, "error": error}
         data, model, errors = _check(columns)
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+        check_level(confidence)
         sizes, best, envelope, left_out = [], [], [], []
         for each in np.unique(data):
             mine = data == each

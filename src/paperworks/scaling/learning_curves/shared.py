@@ -33,6 +33,7 @@ from paperworks.scaling.learning_curves.selection import (
     redraw,
 )
 from paperworks.scaling.learning_curves.shapes import STEEPEST, Constants, FloatArray, Shape
+from paperworks.scaling.levels import check_level
 
 _SHAPES = (
     Shape(),
@@ -135,8 +136,7 @@ class SharedExponent:
             )
         if chance is not None and not (math.isfinite(chance) and chance > 0):
             raise ValueError(f"chance must be > 0, the error of guessing, got {chance}")
-        if not 0 < confidence < 1:
-            raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+        check_level(confidence)
         parts, rows = [], []
         for name in learners:
             mine = names == name

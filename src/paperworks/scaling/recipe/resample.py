@@ -20,6 +20,7 @@ from paperworks.scaling.fitting.doubts import doubts
 from paperworks.scaling.fitting.fit import LawFit, best_fit
 from paperworks.scaling.fitting.law import FloatArray, Law
 from paperworks.scaling.fitting.solve import minimise, residuals
+from paperworks.scaling.levels import check_bootstrap
 
 _HUBER = 1.345
 
@@ -60,10 +61,7 @@ def fit_runs(
     -------
     LawFit
     """
-    if resamples < 1:
-        raise ValueError(f"resamples must be >= 1, got {resamples}")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
+    check_bootstrap(confidence, resamples)
     names, groups = np.unique(np.asarray(run), return_inverse=True)
     # By nearly absolute errors for the noise; then by a loss suited to it.
     theta, _, _ = best_fit(law, logx, y, starts, 1e-3, "log")

@@ -12,15 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
+from paperworks.scaling.levels import check_bootstrap
+
 FloatArray = NDArray[np.float64]
-
-
-def check_bootstrap(confidence: float, resamples: int) -> None:
-    """Raise a ValueError for a level or a number of draws that makes no sense."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, got {confidence}")
-    if resamples < 1:
-        raise ValueError(f"resamples must be >= 1, got {resamples}")
 
 
 def resampled_means(

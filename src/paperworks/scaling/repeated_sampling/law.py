@@ -19,7 +19,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.special import stdtrit
 
-from paperworks.scaling.repeated_sampling.bootstrap import check_bootstrap, resampled_means
+from paperworks.scaling.levels import check_bootstrap
+from paperworks.scaling.repeated_sampling.bootstrap import resampled_means
 from paperworks.scaling.repeated_sampling.coverage import (
     FloatArray,
     IntArray,
