@@ -160,12 +160,31 @@ def conv_int4(layer: nn.Module) -> nn.Module:
     return RoundToNearest(4)(nn.Sequential(layer))
 
 
+def conv_w4a4(layer: nn.Module) -> nn.Module:
+    """Inputs rounded too, each place by its own largest magnitude."""
+    return with_inputs(conv_int4(layer), IntegerGrid(4))
+
+
+def conv_power4_inputs(layer: nn.Module) -> nn.Module:
+    return with_inputs(conv_int4(layer), power(4))
+
+
+def conv_power8_inputs(layer: nn.Module) -> nn.Module:
+    return with_inputs(conv_int4(layer), power(8))
+
+
+def with_inputs(model: Any, grid: Grid) -> nn.Module:
+    model[0].input_quantizer = InputQuantizer(grid, axis=1)
+    return model
+
+
+OUR_CONVOLUTIONS = (conv_int4, conv_w4a4, conv_power4_inputs, conv_power8_inputs)
 # Channels, height and width, groups.
-CONVOLUTIONS = [(32, 56, 1), (64, 32, 1), (256, 8, 1), (64, 32, 64), (256, 8, 256)]
+CONVOLUTIONS = [(32, 56, 1), (64, 32, 1), (256, 8, 1), (512, 4, 1), (64, 32, 64), (256, 8, 256)]
 
 
 @pytest.mark.parametrize("sizes", CONVOLUTIONS, ids="{0[0]}x{0[1]}-{0[2]}".format)
-@pytest.mark.parametrize("build", [conv_float32, conv_int4])
+@pytest.mark.parametrize("build", [conv_float32, *OUR_CONVOLUTIONS])
 def test_one_image(race: Any, sizes: tuple[int, int, int], build: Any) -> None:
     channels, side, groups = sizes
     torch.manual_seed(0)
@@ -180,7 +199,7 @@ def test_one_image(race: Any, sizes: tuple[int, int, int], build: Any) -> None:
         call,
         group=f"3x3 convolution of {channels} channels in {groups} groups, {side} x {side}",
         contender=build.__name__,
-        ours=build is conv_int4,
+        ours=build in OUR_CONVOLUTIONS,
         rounds=20,
         warmup=2,
     )

@@ -3,11 +3,14 @@ from __future__ import annotations
 import copy
 from typing import Any
 
+import numba
+import numpy as np
 import pytest
 import torch
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.kernels import inputs as input_kernels
 from paperworks.compression.nupes.grid import power_grid
 
 
@@ -71,7 +74,6 @@ def test_few_rows_are_rounded_to_the_bit_as_many(grid: Any, scales: str, divided
     x[2, :9] = torch.tensor([0.5, 1.5, 2.5, -0.5, -2.5, 3.5, -0.0, 1e-30, 7.0])
     scale = {"token": None, "tensor": torch.tensor(0.5), "channel": torch.rand(700) + 0.1}[scales]
     quantizer = InputQuantizer(grid, scale, divide=torch.rand(700) + 0.5 if divided else None)
-    assert quantizer._settings() is not None
     slow = quantizer(x.clone().requires_grad_()).detach()  # torch's own operations
     assert torch.equal(quantizer(x), slow)
     assert torch.equal(quantizer(x[0]), slow[0])
@@ -108,20 +110,46 @@ def test_ties_between_levels_go_as_in_torch(scaled: bool) -> None:
         assert torch.equal(quantizer(x).signbit(), slow.signbit())
 
 
-@pytest.mark.parametrize(("shape", "axis"), [((2, 8, 6, 7), 1), ((8, 3, 3), 0), ((70, 500), -1)])
-@pytest.mark.parametrize("fixed", [False, True])
-def test_tables_are_searched_to_the_bit_as_by_torch(
-    shape: tuple[int, ...], axis: int, fixed: bool
+@pytest.mark.parametrize("divided", [False, True])
+@pytest.mark.parametrize("scales", ["place", "tensor", "channel"])
+@pytest.mark.parametrize(
+    ("shape", "axis"), [((2, 8, 6, 7), 1), ((8, 17, 31), 0), ((2, 5, 8), -1), ((1, 8, 8, 8), -3)]
+)
+def test_maps_are_rounded_to_the_bit_as_by_torch(
+    shape: tuple[int, ...], axis: int, scales: str, divided: bool
 ) -> None:
-    """Convolutions, and more numbers than few."""
     x = torch.randn(shape).mul_(3)
-    x.flatten()[5] = torch.nan
-    scale = torch.rand(shape[axis]) + 0.1 if fixed else None
-    for grid in (power_grid(4, 0.5), power_grid(8, 0.3), FloatGrid(3, 0)):
-        quantizer = InputQuantizer(grid, scale, axis=axis)
-        slow = quantizer(x.clone().requires_grad_()).detach()
-        for given in (x, x.transpose(-1, -2).contiguous().transpose(-1, -2)):
-            assert torch.equal(quantizer(given), slow)
+    x.flatten()[:8] = torch.tensor([0.5, 1.5, 2.5, -0.5, -2.5, -0.0, 1e-30, 7.0])
+    x.select(axis, 3).zero_()
+    scale = {"place": None, "tensor": torch.tensor(0.5), "channel": torch.rand(8) + 0.1}[scales]
+    divide = torch.rand(8) + 0.5 if divided else None
+    for nan in (False, True):
+        if nan:
+            x.flatten()[5] = torch.nan
+        for grid in (
+            *(IntegerGrid(4), IntegerGrid(8, signed=False), FloatGrid(2, 1), FloatGrid(4, 3)),
+            *(power_grid(4, 0.5), power_grid(8, 0.3), FloatGrid(3, 0)),
+        ):
+            quantizer = InputQuantizer(grid, scale, divide=divide, axis=axis)
+            slow = quantizer(x.clone().requires_grad_()).detach()  # torch's own operations
+            for given in (x, x.transpose(-1, -2).contiguous().transpose(-1, -2)):
+                torch.testing.assert_close(quantizer(given), slow, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("in_registers", [False, True])
+@pytest.mark.parametrize("bits", [2, 4, 5, 8])
+def test_levels_are_found_with_and_without_long_registers(
+    bits: int, in_registers: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if in_registers and not input_kernels.IN_REGISTERS:
+        pytest.skip("this processor has no AVX-512")
+    monkeypatch.setattr(input_kernels, "IN_REGISTERS", in_registers)
+    to_levels = numba.njit(input_kernels._to_levels.py_func, error_model="numpy")
+    grid = power_grid(bits, 0.7)
+    x = torch.randn(1000).div_(2)
+    found, zero = x.numpy().copy(), np.float32(0)
+    to_levels(found, zero, zero, zero, input_kernels.LEVELS, *input_kernels.search_of(grid))
+    assert torch.equal(torch.from_numpy(found), grid.round(x))
 
 
 def test_what_was_prepared_for_few_rows_does_not_outlive_its_scale() -> None:

@@ -7,10 +7,9 @@ import pytest
 import torch
 from torch import nn
 
-from paperworks.compression import kernels
 from paperworks.compression.inputs import InputQuantizer
+from paperworks.compression.kernels.tables import SIGNED, kind_of
 from paperworks.compression.nupes import NUPES
-from paperworks.compression.packed import _kind
 from paperworks.compression.packed_layers import QuantizedConv2d, QuantizedLinear
 from paperworks.compression.rounding import RoundToNearest
 from paperworks.compression.saving import load_compressed, save_compressed
@@ -73,7 +72,7 @@ def test_weights_take_the_nearest_level_without_data() -> None:
 def test_packed_layer_runs_on_the_fast_path() -> None:
     model = NUPES(4)(nn.Sequential(nn.Linear(128, 32)))
     layer = model[0]
-    assert _kind(layer.weight.table)[0] == kernels.SIGNED
+    assert kind_of(layer.weight.table)[0] == SIGNED
     assert layer.weight.codes.numel() == 128 * 32 // 2
     x = torch.randn(1, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():

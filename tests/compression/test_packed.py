@@ -9,10 +9,10 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from paperworks.compression import kernels
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, float_grids
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.packed import FEW_ROWS, PackedWeight, _kind
+from paperworks.compression.kernels import tables
+from paperworks.compression.packed import FEW_ROWS, PackedWeight
 from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
@@ -85,9 +85,9 @@ def test_levels_of_a_table_are_decoded_in_registers_to_the_bit(
     grid: Grid, in_bytes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A row of the identity picks one column out, whichever instructions the processor has."""
-    if in_bytes and not kernels._HAS_BYTE_PERMUTE:
+    if in_bytes and not tables.HAS_BYTE_PERMUTE:
         pytest.skip("the processor has no AVX-512 VBMI")
-    monkeypatch.setattr(kernels, "_HAS_BYTE_PERMUTE", in_bytes)
+    monkeypatch.setattr(tables, "HAS_BYTE_PERMUTE", in_bytes)
     packed, codes, _ = make(grid, (24, 128), groups=2)
     assert len(codes.unique()) == 2**grid.bits
     weight = grid.table[codes.long()].view(24, 2, 64) * packed.scale[:, :, None]
@@ -105,9 +105,9 @@ def test_a_weight_is_decoded_to_the_bit(
     grid: Grid, in_bytes: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole tiles and what is left of them, as a look-up in the table gives it."""
-    if in_bytes and not kernels._HAS_BYTE_PERMUTE:
+    if in_bytes and not tables.HAS_BYTE_PERMUTE:
         pytest.skip("the processor has no AVX-512 VBMI")
-    monkeypatch.setattr(kernels, "_HAS_BYTE_PERMUTE", in_bytes)
+    monkeypatch.setattr(tables, "HAS_BYTE_PERMUTE", in_bytes)
     for shape, groups in (((9, 192), 3), ((9, 100), 1), ((8, 7, 3, 3), 1), ((8, 64, 3, 3), 1)):
         packed, codes, _ = make(grid, shape, groups, offset=True)
         levels = grid.table[codes.long()].view(shape[0], groups, -1)
@@ -119,9 +119,9 @@ def test_a_weight_is_decoded_to_the_bit(
 
 
 def test_every_kind_of_decoding_is_reached() -> None:
-    kinds = {_kind(grid.table)[0] for grid in GRIDS}
-    assert {kernels.AFFINE, kernels.TABLE, kernels.SIGNED} <= kinds
-    assert max(kinds) >= kernels.FLOAT + 2
+    kinds = {tables.kind_of(grid.table)[0] for grid in GRIDS}
+    assert {tables.AFFINE, tables.TABLE, tables.SIGNED} <= kinds
+    assert max(kinds) >= tables.FLOAT + 2
 
 
 @pytest.mark.parametrize("bits", range(1, 9))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,15 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, grid_from
-from paperworks.compression.input_kernels import INTEGERS, LEVELS, round_rows, search_of
+from paperworks.compression.kernels.inputs import (
+    INTEGERS,
+    LEVELS,
+    round_maps,
+    round_rows,
+    search_of,
+)
 
-_FEW = 1 << 15  # numbers up to which one thread in one pass beats torch
+_FEW = 1 << 20  # numbers up to which one thread in one pass beats torch
 
 
 class InputQuantizer(nn.Module):
@@ -73,22 +80,18 @@ class InputQuantizer(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """The rounded input, of the shape and dtype of ``x``."""
         plain = x.dtype == torch.float32 and x.is_cpu and not x.requires_grad and x.numel() > 0
-        if plain and x.numel() <= _FEW:
-            settings = self._settings()
-            if settings is not None:
-                return _round_few(x, settings)
+        if plain and (x.numel() <= _FEW or _is_table(self.grid)):  # which torch searches slowly
+            return _round_few(x, self._settings(), self.axis)
         if self.divide is not None:
             x = x / self._along(self.divide, x)
         if self.scale is not None:
             scale = self._along(self.scale, x)
         else:
             scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
-        if plain and _is_table(self.grid):  # in which torch's search takes far longer
-            return _search(x / scale, self.grid) * scale
         return self.grid.round(x / scale) * scale
 
-    def _settings(self) -> tuple[Any, ...] | None:
-        """What :func:`round_rows` is told; None for an axis that it does not know."""
+    def _settings(self) -> tuple[Any, ...]:
+        """What :func:`round_rows` and :func:`round_maps` are told."""
         if (
             self._made is None
             or self._made[0] is not self.scale
@@ -97,10 +100,8 @@ class InputQuantizer(nn.Module):
             self._made = (self.scale, self.divide, self._make())
         return self._made[2]
 
-    def _make(self) -> tuple[Any, ...] | None:
+    def _make(self) -> tuple[Any, ...]:
         grid = self.grid
-        if self.axis != -1:
-            return None
         levels: tuple[float, float, float]
         search = (np.empty(0, np.float32), np.empty(0, np.float32))
         if isinstance(grid, IntegerGrid):
@@ -158,16 +159,13 @@ def _is_table(grid: Grid) -> bool:
     return not isinstance(grid, IntegerGrid)
 
 
-def _search(x: Tensor, grid: Grid) -> Tensor:
-    """As ``grid.round(x)``, to the bit."""
-    one, none = np.ones(1, np.float32), np.empty(0, np.float32)
-    unused = (np.float32(0), np.float32(0), np.float32(1))
-    return _round_few(x, (one, none, *unused, LEVELS, *search_of(grid)))
-
-
-def _round_few(x: Tensor, settings: tuple[Any, ...]) -> Tensor:
+def _round_few(x: Tensor, settings: tuple[Any, ...], axis: int) -> Tensor:
     x = x.contiguous()
     out = torch.empty_like(x)
-    rows = (-1, x.shape[-1])
-    round_rows(x.numpy().reshape(rows), *settings, out.numpy().reshape(rows))  # type: ignore[call-arg]
+    channels = axis % x.dim()
+    run: Any = round_rows
+    shape: tuple[int, ...] = (-1, x.shape[-1])
+    if channels < x.dim() - 1:
+        run, shape = round_maps, (math.prod(x.shape[:channels]), x.shape[channels], -1)
+    run(x.numpy().reshape(shape), *settings, out.numpy().reshape(shape))
     return out

@@ -19,8 +19,20 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paperworks.compression import kernels
-from paperworks.compression.grids import FloatGrid, Grid
+from paperworks.compression.grids import Grid
+from paperworks.compression.kernels.decoding import LANES, decode
+from paperworks.compression.kernels.layout import pack, unpack
+from paperworks.compression.kernels.products import matvec
+from paperworks.compression.kernels.tables import (
+    AFFINE,
+    BYTES,
+    TABLE,
+    by_bytes,
+    decodes_bytes,
+    kind_of,
+    planes,
+)
+from paperworks.compression.layers import TILE
 
 FEW_ROWS = 4  # up to so many rows of input, decoding in registers beats decoding to memory
 _CHUNK = 1 << 22  # weights decoded at a time otherwise: 16 MB
@@ -34,7 +46,7 @@ class PackedWeight(nn.Module):
     Parameters
     ----------
     codes : (out, groups, bytes) uint8
-        In the layout of :mod:`paperworks.compression.kernels`; see :meth:`pack`.
+        In the layout of :mod:`paperworks.compression.kernels.layout`; see :meth:`pack`.
     table : (2**bits,) float32
         The level of each code.
     scale : (out, groups) float32
@@ -114,9 +126,9 @@ class PackedWeight(nn.Module):
         out, fan_in = codes.shape
         scale = _per_group(scale, out)
         groups = scale.shape[1]
-        if fan_in % groups or (groups > 1 and fan_in // groups % kernels.TILE):
+        if fan_in % groups or (groups > 1 and fan_in // groups % TILE):
             raise ValueError(
-                f"{fan_in} columns do not make {groups} groups of a multiple of {kernels.TILE} "
+                f"{fan_in} columns do not make {groups} groups of a multiple of {TILE} "
                 f"columns; use another group size, or one scale per output channel"
             )
         if int(codes.max()) >= 2**grid.bits:
@@ -126,9 +138,9 @@ class PackedWeight(nn.Module):
         whole = _is_whole(shape)
         rows = codes.reshape(1, 1, -1) if whole else codes.view(out, groups, -1)
         size = rows.shape[-1]
-        tiles = -(-size // kernels.TILE)
-        padded = functional.pad(rows, (0, tiles * kernels.TILE - size))
-        packed = _pack(padded.view(*rows.shape[:2], tiles, kernels.TILE), grid.bits)
+        tiles = -(-size // TILE)
+        padded = functional.pad(rows, (0, tiles * TILE - size))
+        packed = pack(padded.view(*rows.shape[:2], tiles, TILE), grid.bits)
         return cls(
             packed,
             grid.table.clone(),
@@ -178,7 +190,7 @@ class PackedWeight(nn.Module):
     def unpack(self) -> Tensor:
         """The codes as (out, fan_in) uint8."""
         size = self._columns
-        codes = _unpack(self.codes, self.bits).flatten(2)[:, :, :size]
+        codes = unpack(self.codes, self.bits).flatten(2)[:, :, :size]
         return codes.reshape(self.shape[0], self.fan_in)
 
     def dequantize(self, dtype: torch.dtype = torch.float32) -> Tensor:
@@ -187,11 +199,12 @@ class PackedWeight(nn.Module):
 
     def shared(self, dtype: torch.dtype) -> Tensor:
         """As :meth:`dequantize`, not to be changed: a small weight is decoded only once."""
-        if self.codes.numel() * 8 > _SMALL * self.bits:
-            return self.dequantize(dtype)
-        if self._kept is None or self._kept.dtype != dtype:
-            self._kept = self.dequantize(dtype)
-        return self._kept
+        kept = self._kept
+        if kept is None or kept.dtype != dtype:
+            kept = self.dequantize(dtype)
+            if self.codes.numel() * 8 <= _SMALL * self.bits:
+                self._kept = kept
+        return kept
 
     def row(self, index: Tensor) -> Tensor:
         """The rows ``index`` (any shape of int64) decoded: (..., fan_in) of :attr:`dtype`."""
@@ -265,10 +278,10 @@ class PackedWeight(nn.Module):
             levels = torch.empty(*packed.shape[:2], self._columns)
             if self._decoder is None:
                 self._decoder = self._prepare_decoder()
-            decode, *tables = self._decoder
-            decode(packed.numpy(), *tables, levels.numpy())
+            write, *tables = self._decoder
+            write(packed.numpy(), *tables, levels.numpy())
         else:
-            codes = _unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
+            codes = unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
             levels = self.table[codes.int()]
         if self._whole:
             levels = levels.view(self.shape[0], 1, self.fan_in)[rows]
@@ -291,28 +304,28 @@ class PackedWeight(nn.Module):
 
     def _prepare_decoder(self) -> tuple[Any, ...]:
         table = self.table.numpy()
-        kind, fast = kernels.TABLE, table
+        kind, fast = TABLE, table
         if self._affine:
-            kind, fast = kernels.AFFINE, np.array([table[0], table[1] - table[0]])
-        elif kernels.decodes_bytes(table):
-            kind, fast = kernels.BYTES, kernels.planes(table)
-        return kernels.decode(self.bits, kind), table, fast
+            kind, fast = AFFINE, np.array([table[0], table[1] - table[0]])
+        elif decodes_bytes(table):
+            kind, fast = BYTES, planes(table)
+        return decode(self.bits, kind), table, fast
 
     def _prepare(self) -> tuple[Any, ...]:
-        kind, factor = _kind(self.table)
+        kind, factor = kind_of(self.table)
         scale = self.scale * factor
         offset = torch.zeros_like(scale) if self.offset is None else self.offset
-        if kind == kernels.AFFINE:
+        if kind == AFFINE:
             step = self.table[1] - self.table[0]
             offset = offset + scale * self.table[0]
             scale = scale * step
-        table = functional.pad(self.table, (0, max(kernels.LANES - self.table.numel(), 0)))
-        if kernels.by_bytes(self.bits, kind):
-            kind, table = kernels.BYTES, torch.from_numpy(kernels.planes(table.numpy()))
+        table = functional.pad(self.table, (0, max(LANES - self.table.numel(), 0)))
+        if by_bytes(self.bits, kind):
+            kind, table = BYTES, torch.from_numpy(planes(table.numpy()))
         threads = min(torch.get_num_threads(), numba.get_num_threads())
         parallel = threads > 1 and self.codes.numel() * 8 // self.bits >= _SPLIT
         width = self.codes[0].numel() * 8 // self.bits
-        multiply = kernels.matvec(self.bits, kind, parallel)
+        multiply = matvec(self.bits, kind, parallel)
         arrays = (self.codes, table, scale, offset)
         return (multiply, *(each.contiguous().numpy() for each in arrays), width)
 
@@ -321,61 +334,14 @@ def padded_size(shape: Sequence[int]) -> int:
     """How many codes a weight of this shape is packed as, its padding counted."""
     rows = 1 if _is_whole(shape) else shape[0]
     columns = math.prod(shape) // rows
-    return rows * -(-columns // kernels.TILE) * kernels.TILE
+    return rows * -(-columns // TILE) * TILE
 
 
 def _is_whole(shape: Sequence[int]) -> bool:
-    return len(shape) > 2 and math.prod(shape[1:]) % kernels.TILE > 0
-
-
-def _kind(table: Tensor) -> tuple[int, float]:
-    """How the kernels decode this table, and a factor that their levels lack."""
-    levels = table.double()
-    half = levels.numel() // 2
-    bits = levels.numel().bit_length() - 1
-    steps = levels.diff()
-    if bool((steps == steps[0]).all()):
-        return kernels.AFFINE, 1.0
-    signed = torch.equal(levels[half:], -levels[:half])
-    if bits <= 4 and signed:
-        return kernels.SIGNED, 1.0
-    for exponent in range(1, bits):
-        grid = FloatGrid(exponent, bits - 1 - exponent)
-        if torch.equal(grid.table, table):
-            if exponent > 4:
-                return kernels.WIDE + grid.mantissa, 1.0
-            return kernels.FLOAT + grid.mantissa, 2.0 ** (kernels.HALF_BIAS - grid.bias)
-    return (kernels.SIGNED if signed else kernels.TABLE), 1.0
+    return len(shape) > 2 and math.prod(shape[1:]) % TILE > 0
 
 
 def _per_group(value: Tensor, out: int) -> Tensor:
     if value.dim() < 2:
         value = value.reshape(-1, 1)
     return value.expand(out, value.shape[1])
-
-
-def _pack(codes: Tensor, bits: int) -> Tensor:
-    """(out, groups, tiles, 64) codes to (out, groups, tiles * 8 * bits) bytes."""
-    parts = []
-    for width, shift in kernels.fields(bits):
-        field = (codes >> shift) & (2**width - 1)
-        sections = field.view(*codes.shape[:3], 8 // width, 8 * width)
-        packed = torch.zeros_like(sections[:, :, :, 0])
-        for place in range(8 // width):
-            packed |= sections[:, :, :, place] << (place * width)
-        parts.append(packed)
-    return torch.cat(parts, -1).flatten(2).contiguous()
-
-
-def _unpack(packed: Tensor, bits: int) -> Tensor:
-    """The inverse of ``_pack``: (out, groups, tiles, 64)."""
-    tiles = packed.view(*packed.shape[:2], -1, kernels.TILE * bits // 8)
-    codes, start = None, 0
-    for width, shift in kernels.fields(bits):
-        field = tiles[..., start : start + 8 * width]
-        places = [(field >> (place * width)) & (2**width - 1) for place in range(8 // width)]
-        part = torch.cat(places, -1) << shift
-        codes = part if codes is None else codes | part
-        start += 8 * width
-    assert codes is not None
-    return codes

@@ -92,8 +92,10 @@ class QuantizedForward(QuantizedLayer):
     def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
         """As of the layer."""
         x = self.rounded(x)
-        layer = copy.copy(self.layer)  # of this call, so that calls do not see one another
-        layer.__dict__.update(weight=self.weight.shared(x.dtype), bias=self.bias)
+        # A layer of this call, so that calls do not see one another; copy.copy takes longer.
+        layer = object.__new__(type(self.layer))
+        weight = self.weight.shared(x.dtype)
+        layer.__dict__ = {**self.layer.__dict__, "weight": weight, "bias": self.bias}
         return layer.forward(x, *more, **named)
 
 
