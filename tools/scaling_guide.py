@@ -11,8 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from paperworks.cli.scaling import _plot
-from paperworks.scaling import LAWS, compare_laws, fit_law
+from paperworks.scaling import LAWS, compare_laws, fit_law, plots
 
 ROOT = Path(__file__).parent.parent
 GUIDE = ROOT / "docs" / "guides"
@@ -45,7 +44,8 @@ def refit() -> None:
             for each in (same[name], every.parameters[name])
         ]
         print(f"| `{name}` | {value} | {cells[0]} | {cells[1]} |")
-    _plot(GUIDE / "scaling-chinchilla.png", every, [{"N": 7e10, "D": 1.4e12}], "loss")
+    figure = plots.law_fit(every, points=[{"N": 7e10, "D": 1.4e12}])
+    figure.savefig(GUIDE / "scaling-chinchilla.png", dpi=150)
     print("\n| law | error on the 61 largest runs | bias | error of the fit |\n|---|---|---|---|")
     for name, held in compare_laws(["chinchilla", "kaplan"], x, loss).ranked.items():
         errors = [np.expm1(v) for v in (held.rms, held.bias, held.fit.rms)]

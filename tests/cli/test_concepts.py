@@ -15,7 +15,7 @@ TAGS = [["dog"], ["tree house"], ["dog"], [], ["cat"], ["cat"]]
 
 
 def run(*arguments: object) -> Result:
-    from paperworks.cli.concepts import app
+    from paperworks.cli.scaling.concepts import app
 
     return CliRunner().invoke(app, [str(a) for a in arguments], env={"COLUMNS": "200"})
 

@@ -14,7 +14,7 @@ from paperworks.scaling import prune_dataset
 
 
 def run(*arguments: object) -> Result:
-    from paperworks.cli.data_pruning import prune
+    from paperworks.cli.scaling.prune import prune
 
     app = typer.Typer()
     app.command()(prune)

@@ -14,7 +14,7 @@ from paperworks.scaling import ClassificationTask, MetaLearningTask
 
 
 def run(*arguments: object) -> Result:
-    from paperworks.cli.difficulty import difficulty
+    from paperworks.cli.scaling.difficulty import difficulty
 
     app = typer.Typer()
     app.command()(difficulty)

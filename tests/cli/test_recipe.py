@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from paperworks.cli.recipe import recipe
+from paperworks.cli.scaling.recipe import recipe
 from paperworks.scaling import TrajectoryLaw
 
 LAW = TrajectoryLaw(1.5e14, 0.076, 2.6e3, 0.67, 1.7e8, 0.205)  # arXiv 2403.06563

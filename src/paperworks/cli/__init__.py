@@ -11,17 +11,11 @@ from paperworks.cli import (
     catalog,
     check,
     compress,
-    concepts,
     data,
-    data_pruning,
-    difficulty,
     diffusion,
-    learning_curves,
     passk,
-    recipe,
     report,
     scaling,
-    scaling_nmt,
 )
 
 app = typer.Typer(
@@ -44,12 +38,6 @@ app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
-scaling.app.command("recipe")(recipe.recipe)
-scaling.app.command("encoder-decoder")(scaling_nmt.encoder_decoder)
-scaling.app.command("curve")(learning_curves.curve)
-scaling.app.command("prune")(data_pruning.prune)
-scaling.app.command("difficulty")(difficulty.difficulty)
-scaling.app.add_typer(concepts.app, name="concepts")
 app.add_typer(scaling.app, name="scaling", rich_help_panel=TOOLS)
 
 

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
 from rich.markup import escape
 
-from paperworks.writing import write_bytes
+from paperworks.writing import whole, write_bytes
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_SHOWN = 10  # bad lines
 _PIPED_WIDTH = 160  # a table that goes into a file is not cut to a terminal's 80 columns
 
 console = Console()
@@ -27,6 +32,48 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 def print_json(value: Any) -> None:
     """Print ``value`` as JSON on standard output, unwrapped and uncoloured."""
     typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def say(text: str) -> None:
+    """Print a line of plain words and numbers, uncut and uncoloured."""
+    console.print(text, soft_wrap=True, highlight=False)
+
+
+def warn(text: str) -> None:
+    """Print a warning on standard error."""
+    errors.print(f"[bold yellow]warning:[/] {text}", soft_wrap=True, highlight=False)
+
+
+def show_left_out(bad: Sequence[object]) -> None:
+    """Name the first bad lines of a file on standard error, and count the rest."""
+    for each in bad[:_SHOWN]:
+        errors.print(f"[yellow]left out[/] {escape(str(each))}", soft_wrap=True, highlight=False)
+    if len(bad) > _SHOWN:
+        errors.print(f"[yellow]left out[/] {len(bad) - _SHOWN:,} more bad lines")
+
+
+def number(value: Any) -> int | float | str:
+    """A number for JSON; infinity, which JSON lacks, as a word."""
+    as_float = float(value)
+    if not math.isfinite(as_float):
+        return "never"
+    whole_number = as_float.is_integer() and abs(as_float) < 2**53
+    return int(as_float) if whole_number else as_float
+
+
+def count(value: float | str) -> str:
+    """A number of things, for people; what :func:`number` made a word stays one."""
+    if isinstance(value, str):
+        return value
+    if math.isinf(value):
+        return "never"
+    return f"{value:,.0f}" if 10 <= value < 1e7 or value == int(value) < 10 else f"{value:.3g}"
+
+
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure whole or not at all, in the format that the name ends in."""
+    with whole(path) as part:
+        figure.savefig(part, dpi=150, format=path.suffix.removeprefix(".") or "png")
 
 
 def write_report(path: Path, text: str) -> None:

@@ -7,14 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.cli.common import (
+    Json,
+    console,
+    count,
+    errors,
+    number,
+    print_json,
+    save_figure,
+    say,
+    show_left_out,
+    user_errors,
+)
 
 if TYPE_CHECKING:
     from paperworks.scaling import Coverage, CoverageLaw
-    from paperworks.scaling.lines import BadLine
 
 _TARGETS = (0.5, 0.9, 0.95, 0.99)
-_SHOWN = 10
 
 
 def passk(
@@ -54,10 +63,7 @@ def passk(
 
     with user_errors(ValueError, OSError):
         counts = read_counts(results, strict=strict)
-        for bad in counts.bad[:_SHOWN]:
-            errors.print(f"[yellow]left out[/] {_plain(bad)}", soft_wrap=True, highlight=False)
-        if len(counts.bad) > _SHOWN:
-            errors.print(f"[yellow]left out[/] {len(counts.bad) - _SHOWN:,} more bad lines")
+        show_left_out(counts.bad)
         keep = counts.n >= min_samples
         if not keep.any():
             raise ValueError(
@@ -82,7 +88,10 @@ def passk(
         measured = coverage(n, c, ks, confidence=confidence, rng=seed)
         law = _fit(n, c, seed) if fit else None
         if plot is not None:
-            _plot(plot, n, c, measured, law, confidence, seed)
+            from paperworks.scaling import log_spaced, plots
+
+            curve = coverage(n, c, log_spaced(fewest), confidence=confidence, rng=seed)
+            save_figure(plots.coverage_curve(curve, marked=measured, law=law), plot)
 
     summary: dict[str, Any] = {
         "problems": int(n.size),
@@ -108,7 +117,7 @@ def passk(
     if law is not None:
         _show_law(law, confidence)
     if plot is not None:
-        console.print(f"drawn: {plot}", soft_wrap=True, highlight=False)
+        say(f"drawn: {plot}")
 
 
 def _parse(text: str) -> list[int]:
@@ -150,9 +159,9 @@ def _law_as_json(law: CoverageLaw, confidence: float) -> dict[str, Any]:
         "samples_to_reach": [
             {
                 "target": reach.target,
-                "samples": _number(reach.samples),
-                "low": _number(reach.low),
-                "high": _number(reach.high),
+                "samples": number(reach.samples),
+                "low": number(reach.low),
+                "high": number(reach.high),
                 "extrapolated": reach.extrapolated,
             }
             for reach in reaches
@@ -165,10 +174,9 @@ def _show(summary: dict[str, Any], measured: Coverage) -> None:
 
     few, many = summary["samples_per_problem"]
     each = f"{few:,}" if few == many else f"{few:,} to {many:,}"
-    console.print(
+    say(
         f"{summary['problems']:,} problems, {each} samples each, {summary['correct']:,} of "
-        f"{summary['samples']:,} samples correct",
-        highlight=False,
+        f"{summary['samples']:,} samples correct"
     )
     if summary["bad_lines"]:
         console.print(f"[bold yellow]bad lines left out: {len(summary['bad_lines']):,}[/]")
@@ -188,70 +196,14 @@ def _show(summary: dict[str, Any], measured: Coverage) -> None:
 
 
 def _show_law(law: CoverageLaw, confidence: float) -> None:
-    console.print(
+    say(
         f"law: coverage = exp({law.a:.4g} k^{law.b:.4g}), off by {law.rmse:.2%} on "
-        f"{law.k.size} points up to k = {law.k.max():,.0f}",
-        highlight=False,
-        soft_wrap=True,
+        f"{law.k.size} points up to k = {law.k.max():,.0f}"
     )
     for target in _TARGETS:
         reach = law.samples_to_reach(target, confidence=confidence)
         far = ", beyond the data" if reach.extrapolated else ""
-        console.print(
-            f"  {target:.0%} of problems: {_count(reach.samples)} samples "
-            f"({_count(reach.low)} to {_count(reach.high)}){far}",
-            highlight=False,
-            soft_wrap=True,
+        say(
+            f"  {target:.0%} of problems: {count(reach.samples)} samples "
+            f"({count(reach.low)} to {count(reach.high)}){far}"
         )
-
-
-def _plot(
-    path: Path,
-    n: Any,
-    c: Any,
-    measured: Coverage,
-    law: CoverageLaw | None,
-    confidence: float,
-    seed: int,
-) -> None:
-    import numpy as np
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    from paperworks.scaling import coverage, log_spaced
-
-    curve = coverage(n, c, log_spaced(int(n.min())), confidence=confidence, rng=seed)
-    figure = Figure(figsize=(6.4, 4.2), layout="constrained")
-    axes = figure.add_subplot()
-    axes.fill_between(curve.k, curve.low, curve.high, alpha=0.2, color="C0", linewidth=0)
-    axes.plot(curve.k, curve.coverage, color="C0", label="measured")
-    axes.plot(measured.k, measured.coverage, "o", color="C0")
-    if law is not None:
-        far = np.geomspace(1, max(int(n.min()) * 10, 10), 200)
-        ahead = law.predict(far, confidence=confidence)
-        axes.plot(far, ahead.coverage, "--", color="C1", label="law: exp(a k^b)")
-        axes.fill_between(far, ahead.low, ahead.high, alpha=0.15, color="C1", linewidth=0)
-    axes.set(xscale="log", xlabel="samples per problem, k", ylabel="coverage", ylim=(0, 1.02))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="best")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-
-
-def _number(value: Any) -> int | float | str:
-    """A count as a JSON number; infinity, which JSON lacks, as a word."""
-    as_float = float(value)
-    if as_float == float("inf"):
-        return "never"
-    return int(as_float) if as_float < 2**53 else as_float
-
-
-def _count(value: float) -> str:
-    if value == float("inf"):
-        return "never"
-    return f"{value:,.0f}" if value < 1e7 else f"{value:.1e}"
-
-
-def _plain(bad: BadLine) -> str:
-    from rich.markup import escape
-
-    return escape(str(bad))

@@ -9,14 +9,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.cli.common import (
+    Json,
+    console,
+    errors,
+    print_json,
+    say,
+    show_left_out,
+    user_errors,
+    warn,
+)
 
 if TYPE_CHECKING:
     from paperworks.scaling import BleuLaw, Comparison, EncoderDecoderLaw
     from paperworks.scaling.nmt.records import TranslationRuns
     from paperworks.scaling.nmt.split import Split
 
-_SHOWN = 10
 _ALL = "all rows"
 
 
@@ -122,16 +130,11 @@ def encoder_decoder(
             }
         )
         return
-    from rich.markup import escape
-
-    for bad in table.bad[:_SHOWN]:
-        errors.print(f"[yellow]left out[/] {escape(str(bad))}", soft_wrap=True, highlight=False)
-    if len(table.bad) > _SHOWN:
-        errors.print(f"[yellow]left out[/] {len(table.bad) - _SHOWN:,} more bad lines")
+    show_left_out(table.bad)
     for name, of_set in found.items():
         _show(name, of_set)
     for split in mixed:
-        _line(f"the mixture: {_said(split)}")
+        say(f"the mixture: {_said(split)}")
 
 
 def _pair(text: str | None) -> tuple[float | None, float | None]:
@@ -204,10 +207,6 @@ def _split_as_json(split: Split) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _line(text: str) -> None:
-    console.print(text, soft_wrap=True, highlight=False)
-
-
 def _said(split: Split) -> str:
     sure = ""
     if split.share_interval is not None:
@@ -227,8 +226,8 @@ def _show(name: str, found: _OfSet) -> None:
 
     law, rivals, bleu = found.law, found.rivals, found.bleu
     models = law.source.runs if law.source else 0
-    _line(f"[bold]{escape(name)}[/]: {models} models")
-    _line("L = alpha (N_e_bar / N_e)^p_e (N_d_bar / N_d)^p_d + L_inf")
+    say(f"[bold]{escape(name)}[/]: {models} models")
+    say("L = alpha (N_e_bar / N_e)^p_e (N_d_bar / N_d)^p_d + L_inf")
     table = Table("constant", "value", "interval over models")
     for constant, each in law.intervals.items():
         table.add_row(constant, f"{each.value:.5g}", f"{each.low:.4g} to {each.high:.4g}")
@@ -242,17 +241,17 @@ def _show(name: str, found: _OfSet) -> None:
             f"{law_name} is off by {math.expm1(held.rms):.2%}"
             for law_name, held in rivals.ranked.items()
         )
-        _line(f"the largest models, held out: {told}")
+        say(f"the largest models, held out: {told}")
     for split in found.splits:
-        _line(_said(split))
+        say(_said(split))
     if bleu is not None:
-        _line(f"BLEU = {bleu.c:.4g} L^-{bleu.p:.4g}")
+        say(f"BLEU = {bleu.c:.4g} L^-{bleu.p:.4g}")
     if found.bleu_rivals is not None:
         held = found.bleu_rivals.ranked["bleu-power"]
         best = next(iter(found.bleu_rivals.ranked))
-        _line(
+        say(
             "the models of least loss, held out: by the others BLEU would be off by "
             f"{math.expm1(held.bias):+.2%}; {best} predicts them best"
         )
     for warning in law.warnings:
-        errors.print(f"[bold yellow]warning:[/] {warning}", soft_wrap=True, highlight=False)
+        warn(warning)

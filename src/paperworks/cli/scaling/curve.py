@@ -8,14 +8,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.cli.common import (
+    Json,
+    console,
+    count,
+    errors,
+    number,
+    print_json,
+    save_figure,
+    say,
+    show_left_out,
+    user_errors,
+    warn,
+)
 
 if TYPE_CHECKING:
     from paperworks.scaling import LearningCurve, ModelGrowth, SharedExponent
     from paperworks.scaling.learning_curves.results import DataNeeded
-    from paperworks.scaling.learning_curves.table import CurveTable
-
-_SHOWN = 10
 
 
 def curve(
@@ -86,7 +95,7 @@ def curve(
             table, size=size, error=error, accuracy=accuracy, percent=percent, learner=learner,
             model_size=model_size, run=run, strict=strict,
         )  # fmt: skip
-        _report_bad(rows)
+        show_left_out(rows.bad)
         common: dict[str, Any] = {
             "chance": chance, "confidence": confidence, "resamples": resamples, "rng": seed,
         }  # fmt: skip
@@ -120,7 +129,9 @@ def curve(
             for name, each in curves.items()
         }
         if plot is not None:
-            _plot(plot, curves, needs, size)
+            from paperworks.scaling import plots
+
+            save_figure(plots.learning_curves(curves, needs=needs, unit=size), plot)
     if json:
         summary: dict[str, Any] = {
             "rows": int(rows.size.size),
@@ -132,7 +143,7 @@ def curve(
                     **_as_json(each),
                     "targets": [_need_as_json(need) for need in needs[name]],
                     "predictions": [
-                        {"size": at, **_ends(said), "times_beyond": _number(said.beyond)}
+                        {"size": at, **_ends(said), "times_beyond": number(said.beyond)}
                         for at, said in ahead[name]
                     ],
                 }
@@ -165,16 +176,7 @@ def curve(
     if growth is not None:
         _show_growth(growth, predict or ())
     if plot is not None:
-        console.print(f"drawn: {plot}", soft_wrap=True, highlight=False)
-
-
-def _report_bad(rows: CurveTable) -> None:
-    from rich.markup import escape
-
-    for bad in rows.bad[:_SHOWN]:
-        errors.print(f"[yellow]left out[/] {escape(str(bad))}", soft_wrap=True, highlight=False)
-    if len(rows.bad) > _SHOWN:
-        errors.print(f"[yellow]left out[/] {len(rows.bad) - _SHOWN:,} more bad lines")
+        say(f"drawn: {plot}")
 
 
 def _show(
@@ -183,46 +185,42 @@ def _show(
     from rich.markup import escape
 
     regions, best = curve.regions, curve.candidates[0]
-
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
     if name:
         say(f"[bold]{escape(name)}[/]")
     say(
-        f"{curve.size.size:,} rows, sizes {_count(regions.measured_from)} to "
-        f"{_count(regions.measured_to)}: {curve.shape} (weight {best.weight:.2f}), off by "
+        f"{curve.size.size:,} rows, sizes {count(regions.measured_from)} to "
+        f"{count(regions.measured_to)}: {curve.shape} (weight {best.weight:.2f}), off by "
         f"{math.expm1(curve.rms):.2%}"
     )
     alpha = curve.exponent
     say(f"  error falls as size^-{alpha.value:.3g} ({alpha.low:.3g} to {alpha.high:.3g})")
     start, stop = regions.small_data_to, regions.irreducible_from
     say(
-        f"  small-data region: {'up to ' + _count(start.size) if start.size else 'none seen'} "
+        f"  small-data region: {'up to ' + count(start.size) if start.size else 'none seen'} "
         f"({_span(start.low, start.high)}; weight {regions.small_data_weight:.2f})"
     )
     say(
-        f"  irreducible region: {'from ' + _count(stop.size) if curve.shape.floor else 'none seen'}"
+        f"  irreducible region: {'from ' + count(stop.size) if curve.shape.floor else 'none seen'}"
         f" ({_span(stop.low, stop.high)}; weight {regions.irreducible_weight:.2f})"
     )
     if curve.shape.floor:
         floor = curve.floor
         say(f"  irreducible error: {floor.value:.4g} ({floor.low:.4g} to {floor.high:.4g})")
     for at, said in ahead:
-        far = f", {_number(said.beyond):.3g} times beyond the table" if said.beyond > 1 else ""
+        far = f", {number(said.beyond):.3g} times beyond the table" if said.beyond > 1 else ""
         say(
-            f"  at {_count(at)}: error {float(said.value):.4g} ({float(said.low):.4g} to "
+            f"  at {count(at)}: error {float(said.value):.4g} ({float(said.low):.4g} to "
             f"{float(said.high):.4g}){far}"
         )
     for need in needs:
         far = f", {need.more:,.3g} times the largest size" if need.extrapolated else ""
         far = far if need.reachable else ""
         say(
-            f"  error {need.target:g}: {_count(need.size)} ({_span(need.low, need.high)}){far}"
+            f"  error {need.target:g}: {count(need.size)} ({_span(need.low, need.high)}){far}"
             + (f"; {need.never:.0%} of the draws never get there" if need.never > 0 else "")
         )
     for warning in curve.warnings:
-        errors.print(f"[bold yellow]warning:[/] {warning}", soft_wrap=True, highlight=False)
+        warn(warning)
 
 
 def _show_shared(shared: SharedExponent) -> None:
@@ -234,29 +232,24 @@ def _show_shared(shared: SharedExponent) -> None:
     console.print(table)
     one = shared.exponent
     verdict = "does for all" if shared.weight > 0.5 else "is not enough"
-    console.print(
+    say(
         f"one exponent {verdict}: {one.value:.4g} ({one.low:.4g} to {one.high:.4g}), weight "
         f"{shared.weight:.2f}; off by {math.expm1(shared.rms):.2%}, with their own by "
-        f"{math.expm1(shared.own_rms):.2%}",
-        highlight=False,
-        soft_wrap=True,
+        f"{math.expm1(shared.own_rms):.2%}"
     )
 
 
 def _show_growth(growth: ModelGrowth, sizes: list[float] | tuple[()]) -> None:
     alpha, beta = growth.alpha, growth.beta
-    console.print(
+    say(
         f"best model size = {alpha.value:.4g} size^{beta.value:.3g}; exponent {beta.low:.3g} to "
-        f"{beta.high:.3g}, from {growth.size.size} sizes",
-        highlight=False,
-        soft_wrap=True,
+        f"{beta.high:.3g}, from {growth.size.size} sizes"
     )
     for at in sizes:
         said = growth.predict(at)
-        console.print(
-            f"  at {_count(at)}: {float(said.value):.4g} ({float(said.low):.4g} to "
-            f"{float(said.high):.4g})",
-            highlight=False,
+        say(
+            f"  at {count(at)}: {float(said.value):.4g} ({float(said.low):.4g} to "
+            f"{float(said.high):.4g})"
         )
     for each in growth.left_out:
         errors.print(f"[yellow]left out[/] size {each}", soft_wrap=True, highlight=False)
@@ -273,15 +266,15 @@ def _as_json(curve: LearningCurve) -> dict[str, Any]:
         "irreducible_error": _ends(curve.floor),
         "chance": _ends(curve.chance),
         "small_data_to": {
-            "size": _number(regions.small_data_to.size),
-            "low": _number(regions.small_data_to.low),
-            "high": _number(regions.small_data_to.high),
+            "size": number(regions.small_data_to.size),
+            "low": number(regions.small_data_to.low),
+            "high": number(regions.small_data_to.high),
             "weight": regions.small_data_weight,
         },
         "irreducible_from": {
-            "size": _number(regions.irreducible_from.size),
-            "low": _number(regions.irreducible_from.low),
-            "high": _number(regions.irreducible_from.high),
+            "size": number(regions.irreducible_from.size),
+            "low": number(regions.irreducible_from.low),
+            "high": number(regions.irreducible_from.high),
             "weight": regions.irreducible_weight,
         },
         "power_law_measured": list(regions.power_law) if regions.power_law else None,
@@ -292,91 +285,20 @@ def _as_json(curve: LearningCurve) -> dict[str, Any]:
 def _need_as_json(need: DataNeeded) -> dict[str, Any]:
     return {
         "target": need.target,
-        "size": _number(need.size),
-        "low": _number(need.low),
-        "high": _number(need.high),
-        "times_the_largest": _number(need.more),
+        "size": number(need.size),
+        "low": number(need.low),
+        "high": number(need.high),
+        "times_the_largest": number(need.more),
         "extrapolated": need.extrapolated,
         "never": need.never,
     }
 
 
 def _ends(each: Any) -> dict[str, Any]:
-    return {name: _number(getattr(each, name)) for name in ("value", "low", "high")}
-
-
-def _number(value: Any) -> Any:
-    """A number for JSON, which lacks infinity."""
-    as_float = float(value)
-    return as_float if math.isfinite(as_float) else "never"
-
-
-def _count(value: float) -> str:
-    if math.isinf(value):
-        return "never"
-    return f"{value:,.0f}" if 10 <= value < 1e7 else f"{value:.3g}"
+    return {name: number(getattr(each, name)) for name in ("value", "low", "high")}
 
 
 def _span(low: float, high: float) -> str:
     if math.isinf(low):
         return "never"
-    return f"{_count(low)} to {_count(high)}"
-
-
-def _plot(
-    path: Path, curves: dict[str, LearningCurve], needs: dict[str, list[DataNeeded]], unit: str
-) -> None:
-    import numpy as np
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    figure = Figure(figsize=(7.0, 4.6), layout="constrained")
-    axes = figure.add_subplot()
-    for at, (name, curve) in enumerate(curves.items()):
-        colour = f"C{at % 10}"
-        reach = [need.size for need in needs[name] if need.reachable and need.size > 0]
-        low, high = curve.size.min(), max(curve.size.max() * 4, *(1.3 * x for x in reach), 1e-300)
-        grid = np.geomspace(low / 1.3, high, 300)
-        said = curve.predict(grid)
-        axes.fill_between(grid, said.low, said.high, color=colour, alpha=0.18, linewidth=0)
-        axes.plot(grid, said.value, color=colour, label=name or str(curve.shape))
-        axes.plot(curve.size, curve.error, "o", color=colour, markersize=4)
-        for need in needs[name]:
-            if need.reachable and need.size > 0:
-                axes.plot(need.size, need.target, "D", color=colour, markeredgecolor="black")
-        if len(curves) == 1:
-            _draw_regions(axes, curve, grid)
-    axes.set(xscale="log", yscale="log", xlabel=unit, ylabel="error")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(loc="best", fontsize=8)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
-
-
-def _draw_regions(axes: Any, curve: LearningCurve, grid: Any) -> None:
-    regions = curve.regions
-    borders = [
-        (border, word)
-        for border, word in (
-            (regions.small_data_to, "small-data region"),
-            (regions.irreducible_from, "irreducible region"),
-        )
-        if grid[0] < border.size < grid[-1]
-    ]
-    for border, word in borders:
-        axes.axvline(border.size, color="0.4", linestyle=":", linewidth=1)
-        axes.axvspan(
-            max(border.low, grid[0]),
-            min(border.high, grid[-1]),
-            color="0.5",
-            alpha=0.08,
-            linewidth=0,
-        )
-        left = word.startswith("small")
-        axes.annotate(
-            f"{word} " if left else f" {word}",
-            (border.size, 0.02),
-            xycoords=("data", "axes fraction"),
-            ha="right" if left else "left",
-            fontsize=8,
-            color="0.3",
-        )
+    return f"{count(low)} to {count(high)}"

@@ -1,4 +1,4 @@
-"""``paperworks scaling``: laws fitted to a person's own runs."""
+"""``paperworks scaling fit``, ``compare`` and ``laws``: laws fitted to a person's own runs."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.cli.common import (
+    Json,
+    console,
+    errors,
+    print_json,
+    save_figure,
+    say,
+    show_left_out,
+    user_errors,
+    warn,
+)
 
 if TYPE_CHECKING:
     from paperworks.scaling import HeldOut, Law, LawFit, Runs
 
-app = typer.Typer(help="Scaling laws from your own runs.", no_args_is_help=True)
-
-_SHOWN = 10
 
 RunsFile = Annotated[
     Path, typer.Argument(help="A table of runs: .csv, .tsv or .jsonl; .gz is fine.")
@@ -46,7 +53,6 @@ HoldOut = Annotated[
 ]
 
 
-@app.command("laws")
 def list_laws(json: Json = False) -> None:
     """List the laws that can be fitted."""
     from rich.table import Table
@@ -62,7 +68,6 @@ def list_laws(json: Json = False) -> None:
     console.print(table)
 
 
-@app.command()
 def fit(
     runs: RunsFile,
     law: Annotated[str, typer.Option(help="One of `paperworks scaling laws`.")],
@@ -117,7 +122,9 @@ def fit(
             held, not_held = None, str(error)
         said = [_prediction(found, point) for point in points]
         if plot is not None:
-            _plot(plot, found, points, y)
+            from paperworks.scaling import plots
+
+            save_figure(plots.law_fit(found, points=points, y=y), plot)
     if json:
         print_json(
             {
@@ -142,10 +149,9 @@ def fit(
         return
     _show(found, held, not_held, said, y)
     if plot is not None:
-        console.print(f"drawn: {plot}", soft_wrap=True, highlight=False)
+        say(f"drawn: {plot}")
 
 
-@app.command()
 def compare(
     runs: RunsFile,
     laws: Annotated[
@@ -187,10 +193,9 @@ def compare(
         )
         return
     best = next(iter(found.ranked.values()))
-    console.print(
+    say(
         f"the {int(best.held_out.sum()):,} rows of the largest runs, predicted from the other "
-        f"{int((~best.held_out).sum()):,}",
-        highlight=False,
+        f"{int((~best.held_out).sum()):,}"
     )
     shown = Table("law", "error", "bias", f"within their {confidence:.0%} interval", "error of fit")
     for name, held in found.ranked.items():
@@ -250,15 +255,10 @@ def _rivals(path: Path, columns: str | None, y: str, group: str | None, linear: 
 def _read(
     path: Path, names: dict[str, str], y: str, group: str | None, linear: bool, strict: bool
 ) -> Runs:
-    from rich.markup import escape
-
     from paperworks.scaling import read_runs
 
     table = read_runs(path, names, y=y, group=group, zero_y=linear, strict=strict)
-    for bad in table.bad[:_SHOWN]:
-        errors.print(f"[yellow]left out[/] {escape(str(bad))}", soft_wrap=True, highlight=False)
-    if len(table.bad) > _SHOWN:
-        errors.print(f"[yellow]left out[/] {len(table.bad) - _SHOWN:,} more bad lines")
+    show_left_out(table.bad)
     return table
 
 
@@ -319,23 +319,19 @@ def _show(
     from rich.table import Table
 
     linear = found.space == "linear"
-    console.print(
+    say(
         f"{found.law.formula}: {found.y.size:,} rows of {found.runs:,} runs, off by "
-        f"{_error(found.rms, linear)}",
-        highlight=False,
-        soft_wrap=True,
+        f"{_error(found.rms, linear)}"
     )
     table = Table("parameter", "value", f"{found.confidence:.0%} interval over runs")
     for name, each in found.parameters.items():
         table.add_row(name, f"{each.value:.5g}", f"{each.low:.4g} to {each.high:.4g}")
     console.print(table)
     if held is not None:
-        console.print(
+        say(
             f"held out: {int(held.held_out.sum()):,} rows of the largest runs are predicted from "
             f"the others with an error of {_error(held.rms, linear)}; {held.covered:.0%} lie "
-            f"in their {found.confidence:.0%} intervals",
-            highlight=False,
-            soft_wrap=True,
+            f"in their {found.confidence:.0%} intervals"
         )
     else:
         errors.print(f"[yellow]no run was held out:[/] {not_held}", soft_wrap=True, highlight=False)
@@ -343,55 +339,9 @@ def _show(
         where = ", ".join(f"{name} = {point[name]:g}" for name in found.law.variables)
         beyond = point["times_beyond_the_data"]
         far = f"; {beyond:.3g} times beyond the runs" if beyond > 1.0000001 else ""
-        console.print(
+        say(
             f"{where}: {y} = {point['value']:.5g} ({point['low']:.4g} to {point['high']:.4g}; "
-            f"one run {point['new_run_low']:.4g} to {point['new_run_high']:.4g}){far}",
-            highlight=False,
-            soft_wrap=True,
+            f"one run {point['new_run_low']:.4g} to {point['new_run_high']:.4g}){far}"
         )
     for warning in found.warnings:
-        errors.print(f"[bold yellow]warning:[/] {warning}", soft_wrap=True, highlight=False)
-
-
-def _plot(path: Path, found: LawFit, points: list[dict[str, float]], y: str) -> None:
-    """Runs and law over the first variable; of two, the second is the colour."""
-    import numpy as np
-    from matplotlib import colormaps
-    from matplotlib.colors import LogNorm
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    names, x = found.law.variables, np.exp(found.logx)
-    ahead = np.array([[point[name] for name in names] for point in points]).reshape(-1, len(names))
-    every = np.concatenate([x, ahead])
-    grid = np.geomspace(every[:, 0].min(), every[:, 0].max(), 200)
-    figure = Figure(figsize=(6.8, 4.4), layout="constrained")
-    axes = figure.add_subplot()
-    if len(names) == 1:
-        said = found.predict({names[0]: grid})
-        axes.fill_between(grid, said.low, said.high, alpha=0.2, color="C1", linewidth=0)
-        axes.plot(grid, said.value, color="C1", label=found.law.formula.replace("y =", f"{y} ="))
-        axes.plot(x[:, 0], found.y, "o", color="C0", markersize=4, label="runs")
-        colours = ["C3"] * len(ahead)
-    else:
-        shade = LogNorm(every[:, 1].min(), every[:, 1].max())
-        paint = colormaps["viridis"]
-        for level in np.geomspace(every[:, 1].min(), every[:, 1].max(), 5):
-            said = found.predict({names[0]: grid, names[1]: level})
-            axes.plot(grid, said.value, color=paint(shade(level)), linewidth=1)
-        dots = axes.scatter(
-            x[:, 0], found.y, c=x[:, 1], norm=shade, cmap="viridis", s=16, label="runs"
-        )
-        figure.colorbar(dots, ax=axes, label=names[1])
-        axes.set_title(found.law.formula.replace("y =", f"{y} ="), fontsize=9)
-        colours = [paint(shade(each[1])) for each in ahead]
-    for point, row, colour in zip(points, ahead, colours, strict=True):
-        said = found.predict(point, new_run=True)
-        reach = [[said.value - said.low], [said.high - said.value]]
-        axes.errorbar(row[0], said.value, reach, fmt="D", color=colour, capsize=4)
-    axes.set(xscale="log", xlabel=names[0], ylabel=y)
-    if found.space == "log":
-        axes.set_yscale("log")
-    axes.grid(alpha=0.3, which="both")
-    axes.legend(loc="best")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+        warn(warning)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.cli.common import Json, console, errors, print_json, say, user_errors
 
 if TYPE_CHECKING:
     from paperworks.scaling import ClassificationTask, Complexity, MetaLearningTask
@@ -214,11 +214,7 @@ def _show(
         "data": ": the data fix every coefficient of a hypothesis at this detail",
         "target": ": any hypothesis that fits the data meets this error",
     }[found.answered_by]
-    console.print(
-        f"[bold]{task.name}: {found}[/] at an error of {target_error:g}{reason}",
-        soft_wrap=True,
-        highlight=False,
-    )
+    say(f"[bold]{task.name}: {found}[/] at an error of {target_error:g}{reason}")
     rows = [
         (p.complexity().log10_bits, n, str(p.complexity())) for n, p in published_tasks().items()
     ]

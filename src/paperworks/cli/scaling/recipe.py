@@ -7,12 +7,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.cli.common import (
+    Json,
+    console,
+    count,
+    errors,
+    number,
+    print_json,
+    save_figure,
+    say,
+    show_left_out,
+    user_errors,
+    warn,
+)
 
 if TYPE_CHECKING:
     from paperworks.scaling import Recipe, RunLog
 
-_SHOWN = 10
 _CURVE = 12  # steps of a predicted curve that are printed
 _STEPS = {
     "size": "L(N) of converged runs",
@@ -95,18 +106,18 @@ def recipe(
         said = [_curve(found, each, first) for each in curves]
         plans = [_plan(found, each) for each in goals]
         if plot is not None:
-            _plot(plot, log, found, curves, from_step)
+            from paperworks.scaling import plots
+
+            save_figure(plots.recipe(log, found, ahead=curves, from_step=from_step), plot)
     if json:
         print_json(_as_json(log, found, said, plans))
         return
     _show(log, found, said, plans)
     if plot is not None:
-        console.print(f"drawn: {plot}", soft_wrap=True, highlight=False)
+        say(f"drawn: {plot}")
 
 
 def _read(path: Path, columns: str | None, strict: bool) -> RunLog:
-    from rich.markup import escape
-
     from paperworks.scaling import read_run_log
 
     try:
@@ -116,10 +127,7 @@ def _read(path: Path, columns: str | None, strict: bool) -> RunLog:
             f"--columns must look like N=params,S=iteration, got {columns!r}"
         ) from None
     log = read_run_log(path, columns=names, strict=strict)
-    for bad in log.bad[:_SHOWN]:
-        errors.print(f"[yellow]left out[/] {escape(str(bad))}", soft_wrap=True, highlight=False)
-    if len(log.bad) > _SHOWN:
-        errors.print(f"[yellow]left out[/] {len(log.bad) - _SHOWN:,} more bad lines")
+    show_left_out(log.bad)
     return log
 
 
@@ -175,12 +183,7 @@ def _plan(found: Recipe, goal: dict[str, float]) -> dict[str, Any]:
 
 
 def _estimate(each: Any) -> dict[str, float | str]:
-    return {name: _number(getattr(each, name)) for name in ("value", "low", "high")}
-
-
-def _number(value: Any) -> float | str:
-    """A number for JSON; infinity, which JSON lacks, as a word."""
-    return "never" if float(value) == float("inf") else float(value)
+    return {name: number(getattr(each, name)) for name in ("value", "low", "high")}
 
 
 def _as_json(
@@ -233,9 +236,7 @@ def _show(
 ) -> None:
     from rich.table import Table
 
-    console.print(
-        f"{log!r}: L(N, S, B) is off by {found.trajectory.rms:.2%}", highlight=False, soft_wrap=True
-    )
+    say(f"{log!r}: L(N, S, B) is off by {found.trajectory.rms:.2%}")
     level = f"{found.confidence:.0%} interval over runs"
     table = Table("constant", "value", level)
     for name, each in found.constants.items():
@@ -250,12 +251,10 @@ def _show(
     for curve in said:
         least = curve["minimum_loss"]
         far = curve["times_beyond_the_runs"]
-        console.print(
+        say(
             f"N = {curve['N']:,.0f}, B = {curve['B']:,.0f}: it would end at {least['value']:.4g} "
             f"({least['low']:.4g} to {least['high']:.4g})"
-            + (f"; {far:.3g} times beyond the runs" if far > 1.0000001 else ""),
-            highlight=False,
-            soft_wrap=True,
+            + (f"; {far:.3g} times beyond the runs" if far > 1.0000001 else "")
         )
         table = Table("step", "loss", level, "of one run")
         for row in curve["curve"]:
@@ -267,69 +266,16 @@ def _show(
             )
         console.print(table)
     for plan in plans:
-        console.print(
-            f"N = {plan['N']:,.0f} to loss {plan['loss']:g}", highlight=False, soft_wrap=True
-        )
+        say(f"N = {plan['N']:,.0f} to loss {plan['loss']:g}")
         table = Table("", "value", level)
         for name in ("batch", "steps", "tokens", "min_steps", "min_tokens", "critical_batch"):
             value = plan[name]
             table.add_row(
                 name.replace("_", " "),
-                _count(value["value"]),
-                f"{_count(value['low'])} to {_count(value['high'])}",
+                count(value["value"]),
+                f"{count(value['low'])} to {count(value['high'])}",
             )
         console.print(table)
     _show_missing(found.missing)
     for warning in found.warnings:
-        errors.print(f"[bold yellow]warning:[/] {warning}", soft_wrap=True, highlight=False)
-
-
-def _count(value: float | str) -> str:
-    if isinstance(value, str):
-        return value
-    return f"{value:,.0f}" if value < 1e7 else f"{value:.3g}"
-
-
-def _plot(
-    path: Path, log: RunLog, found: Recipe, curves: list[dict[str, float]], from_step: float
-) -> None:
-    import numpy as np
-    from matplotlib import colormaps
-    from matplotlib.figure import Figure  # without pyplot: no display, no global state
-
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    parts = log.parts()
-    paint = colormaps["viridis"](np.linspace(0, 0.9, len(parts)))
-    for (name, part), colour in zip(parts.items(), paint, strict=True):
-        steps = np.geomspace(max(from_step, part.S[0]), part.S[-1], 60)
-        left.plot(part.S, part.loss, ".", color=colour, markersize=4)
-        left.plot(
-            steps, found.law.loss(part.N[0], steps, part.B[0]), color=colour, linewidth=1,
-            label=name if len(parts) <= 12 else None,
-        )  # fmt: skip
-    for point in curves:
-        first = min(max(from_step, log.S.min()), point["S"])
-        steps = np.geomspace(first, point["S"], 80)
-        said = found.predict_curve(point["N"], point["B"], steps)
-        left.fill_between(steps, said.low, said.high, color="C3", alpha=0.2, linewidth=0)
-        label = f"N = {point['N']:.3g}, B = {point['B']:.3g}"
-        left.plot(steps, said.value, "--", color="C3", label=label)
-    left.set(xscale="log", yscale="log", xlabel="step", ylabel="loss", title="runs and the law")
-    left.legend(fontsize=7)
-    loss = np.geomspace(log.loss.min(), log.loss.max(), 60)
-    batch = found.critical_batch(loss)
-    right.fill_between(loss, batch.low, batch.high, alpha=0.2, linewidth=0)
-    right.plot(loss, batch.value, label="B_crit = B_star / L^(1/alpha_B)")
-    levels = [(e.loss, e.critical_batch) for e in found.critical.levels]
-    shown = np.array([pair for pair in levels if 0 < pair[1] < np.inf]).reshape(-1, 2)
-    right.plot(shown[:, 0], shown[:, 1], "o", markersize=4, label="one loss alone")
-    right.set(
-        xscale="log", yscale="log", xlabel="loss", ylabel="tokens", title="the critical batch"
-    )
-    right.set_xlim(loss[-1], loss[0])  # training runs from left to right
-    right.legend(fontsize=7)
-    for axes in (left, right):
-        axes.grid(alpha=0.3, which="both")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=150)
+        warn(warning)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from paperworks.cli.common import Json, console, print_json, user_errors
+from paperworks.cli.common import Json, console, print_json, say, user_errors
 
 FROM_FILES = ("prototypes", "supervised-prototypes", "random", "scores")
 
@@ -94,17 +94,11 @@ def prune(
             }
         )
         return
-    console.print(
-        f"kept {result.kept.size:,} of {n:,} examples, the {result.order} ones by {result.metric}",
-        highlight=False,
-    )
-    console.print(
-        "scores: " + ", ".join(f"{value:.4g}" for value in quantiles) + " (quartiles)",
-        highlight=False,
-    )
+    say(f"kept {result.kept.size:,} of {n:,} examples, the {result.order} ones by {result.metric}")
+    say("scores: " + ", ".join(f"{value:.4g}" for value in quantiles) + " (quartiles)")
     if result.classes:
         _show_classes(result.classes)
-    console.print(f"written: {out}", soft_wrap=True, highlight=False)
+    say(f"written: {out}")
 
 
 def _show_classes(classes: dict[object, tuple[int, int]]) -> None:
@@ -113,7 +107,7 @@ def _show_classes(classes: dict[object, tuple[int, int]]) -> None:
 
     shown = sorted(classes.items(), key=lambda item: item[1][1] / item[1][0])
     if len(shown) > 20:
-        console.print(f"the 20 most pruned of {len(shown):,} classes:", highlight=False)
+        say(f"the 20 most pruned of {len(shown):,} classes:")
     table = Table("class", "before", "kept", "share")
     for label, (before, after) in shown[:20]:
         table.add_row(escape(str(label)), f"{before:,}", f"{after:,}", f"{after / before:.1%}")
