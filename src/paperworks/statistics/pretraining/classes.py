@@ -195,19 +195,22 @@ class MixtureClasses:
 def _width(rho: float, d: int) -> float:
     """Gap of the bracket of N(u, I_d), |u - c| <= rho: integral of its upper minus lower function.
 
-    Over distance t from c, relative to the integral of t^(d-1) exp(-t^2/2). Where t < rho the
-    upper function is flat, and the gap is below it.
+    Over distance t from c, relative to the integral of t^(d-1) exp(-t^2/2).
     """
     log_total = (d / 2 - 1) * np.log(2) + gammaln(d / 2)
 
     def gap(t: float) -> float:
+        if t < rho:  # the upper function is flat
+            height = -np.expm1(-0.5 * (t + rho) ** 2)
+            return float(height * np.exp((d - 1) * np.log(max(t, 1e-300)) - log_total))
         # exp(-(t - rho)^2/2) - exp(-(t + rho)^2/2), without cancellation.
         log_gap = -0.5 * (t - rho) ** 2 + np.log(-np.expm1(-2 * t * rho))
         return float(np.exp((d - 1) * np.log(t) + log_gap - log_total))
 
     peak = np.sqrt(d) + rho
+    inside, _ = quad(gap, 0.0, rho)
     outside, _ = quad(gap, max(rho, peak - 12), peak + 12, limit=200, points=[peak])
-    return float(outside + np.exp(d * np.log(rho) - np.log(d) - log_total))
+    return float(inside + outside)
 
 
 @dataclass(frozen=True)

@@ -13,15 +13,16 @@ psi, and EM (psi from the posterior of z given x and y, and again) falls to its 
 from __future__ import annotations
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import validate_data
 
-from paperworks.statistics.pretraining.checking import positive, whole
+from paperworks.statistics.pretraining.checking import new_rows, positive, whole
 
 FloatArray = NDArray[np.float64]
 
@@ -71,11 +72,11 @@ class ComponentClassifier(ClassifierMixin, BaseEstimator):
 
     def fit(self, X: ArrayLike, y: ArrayLike) -> ComponentClassifier:
         """Fit to posteriors ``X`` (n, K) and labels ``y`` (n,)."""
-        X, y = validate_data(self, X, y, dtype=np.float64)
+        posterior, y = validate_data(self, X, y, dtype=np.float64)
         check_classification_targets(y)
         alpha = positive("alpha", self.alpha)
         whole("max_iter", self.max_iter, 1)
-        _check_posterior(X)
+        _check_posterior(posterior)
         self.classes_, codes = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
@@ -84,15 +85,17 @@ class ComponentClassifier(ClassifierMixin, BaseEstimator):
         counts = np.bincount(codes)
         self.share_ = counts / counts.sum()
         prior = alpha * self.share_
-        table = np.tile(self.share_, (X.shape[1], 1))
+        table = np.tile(self.share_, (posterior.shape[1], 1))
         observed = codes[:, None] == np.arange(len(self.classes_))
-        for self.n_iter_ in range(1, self.max_iter + 1):
-            joint = X * table[:, codes].T
+        self.n_iter_ = 0
+        for _ in range(self.max_iter):
+            joint = posterior * table[:, codes].T
             joint /= joint.sum(axis=1, keepdims=True)
             new = joint.T @ observed + prior
             new /= new.sum(axis=1, keepdims=True)
             moved = np.abs(new - table).max()
             table = new
+            self.n_iter_ += 1
             if moved <= self.tol:
                 break
         else:
@@ -107,12 +110,12 @@ class ComponentClassifier(ClassifierMixin, BaseEstimator):
 
     def predict_proba(self, X: ArrayLike) -> FloatArray:
         """Probability of each class, (n, C), from posteriors ``X`` (n, K)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         _check_posterior(X)
-        return X @ self.label_probability_
+        probability: FloatArray = X @ self.label_probability_
+        return probability
 
-    def predict(self, X: ArrayLike) -> NDArray:
+    def predict(self, X: ArrayLike) -> NDArray[Any]:
         """The most probable class of each row of posteriors ``X`` (n, K)."""
         return self.classes_[self.predict_proba(X).argmax(axis=1)]
 

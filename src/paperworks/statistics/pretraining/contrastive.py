@@ -26,9 +26,15 @@ from scipy.optimize import minimize
 from scipy.special import expit, ndtr
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.utils.validation import check_array, check_is_fitted, validate_data
+from sklearn.utils.validation import check_array, check_is_fitted
 
-from paperworks.statistics.pretraining.checking import positive, probability, whole
+from paperworks.statistics.pretraining.checking import (
+    fit_rows,
+    new_rows,
+    positive,
+    probability,
+    whole,
+)
 from paperworks.statistics.pretraining.informative import Alternative
 
 FloatArray = NDArray[np.float64]
@@ -112,9 +118,7 @@ class ContrastiveModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
         self.max_iter = max_iter
         self.random_state = random_state
 
-    def fit(
-        self, X: ArrayLike, y: Any = None, *, pairs: Pairs | None = None
-    ) -> ContrastiveModel:
+    def fit(self, X: ArrayLike, y: Any = None, *, pairs: Pairs | None = None) -> ContrastiveModel:
         """Maximise the likelihood of the signs of pairs.
 
         Parameters
@@ -126,7 +130,7 @@ class ContrastiveModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             Rows A and B, (P, d) each, and s (P,): 1 or True where they are similar, 0 or False
             where they are not. None makes pairs of views of X.
         """
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = fit_rows(self, X, least=2)
         d = X.shape[1]
         r = whole("n_components", self.n_components, 1)
         if r > d:
@@ -199,8 +203,7 @@ class ContrastiveModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
 
     def transform(self, X: ArrayLike) -> FloatArray:
         """Embed the rows of ``X`` (n, d), as (n, r) floats."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         return (X - self.mean_) @ self.components_.T
 
     def predict_similar(self, A: ArrayLike, B: ArrayLike) -> FloatArray:
@@ -279,7 +282,7 @@ class ContrastiveModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
             raise ValueError(
                 "a ContrastiveModel does not model x; give rows X to average the condition over"
             )
-        return validate_data(self, X, dtype=np.float64, reset=False) - self.mean_
+        return new_rows(self, X) - self.mean_
 
 
 def _loss(

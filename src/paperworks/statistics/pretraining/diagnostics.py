@@ -140,14 +140,17 @@ def diagnose(
 def _of_factors(model: FactorModel, X: FloatArray) -> tuple[Check, ...]:
     d = X.shape[1]
     weakest = float(model.strengths().min())
-    # Noise alone lifts the largest sample variance to (1 + sqrt(d / m))^2 (Marchenko, Pastur).
-    edge = (1 + np.sqrt(d / model.n_samples_)) ** 2 - 1
+    if model.noise == "isotropic":
+        # The noise as it would be estimated if the weakest factor were noise too.
+        others = d - model.n_components_
+        weakest = (1 + weakest) / ((others + 1 + weakest) / (others + 1)) - 1
+    edge = noise_edge(model.n_samples_, d)
     p = fit_p_value(model, X)
     return (
         Check(
             "signal-to-noise ratio of the weakest factor",
             weakest,
-            f"> {edge:.3g}, which noise alone reaches",
+            f"> {edge:.3g}, which noise alone reaches once in 20",
             weakest > edge,
         ),
         Check(
@@ -157,6 +160,16 @@ def _of_factors(model: FactorModel, X: FloatArray) -> tuple[Check, ...]:
             None if np.isnan(p) else p > _LEVEL,
         ),
     )
+
+
+def noise_edge(m: int, d: int) -> float:
+    """How far noise of variance 1 lifts the largest of d sample variances above 1.
+
+    The 95 % quantile for m rows, by Johnstone's (2001) centre and scale of the Tracy-Widom law.
+    """
+    rows, columns = np.sqrt(m - 1), np.sqrt(d)
+    scale = (rows + columns) * (1 / rows + 1 / columns) ** (1 / 3)
+    return float(((rows + columns) ** 2 + 0.9793 * scale) / m - 1)
 
 
 def fit_p_value(model: FactorModel, X: FloatArray) -> float:
@@ -180,9 +193,7 @@ def fit_p_value(model: FactorModel, X: FloatArray) -> float:
     return float(chi2.sf(max(ratio, 0.0), freedom))
 
 
-def _of_mixture(
-    model: MixtureModel, X: FloatArray, X_labelled: FloatArray
-) -> tuple[Check, ...]:
+def _of_mixture(model: MixtureModel, X: FloatArray, X_labelled: FloatArray) -> tuple[Check, ...]:
     K = len(model.mixture_.weights_)
     # Then at most 5 % of rows lie nearer a wrong mean: each of K - 1 with chance exp(-D^2/8).
     far = np.sqrt(8 * np.log(K / _LEVEL))
@@ -252,7 +263,7 @@ def latents_suffice(
         return float("nan")
     if classifier and not hasattr(predictor, "predict_proba"):
         return float("nan")
-    classes, codes = np.unique(y, return_inverse=True) if classifier else (None, None)
+    classes = np.unique(y) if classifier else None
 
     def fitted(labels: NDArray) -> tuple[float, FloatArray]:
         model = clone(predictor).fit(Z, labels)
@@ -274,7 +285,7 @@ def latents_suffice(
             ladder = np.cumsum(guess, axis=1)
             pick = (rng.random((n, 1)) * ladder[:, -1:] > ladder).sum(axis=1)
             if len(np.unique(pick)) < 2:
-                pick = codes[rng.permutation(n)]
+                pick = np.searchsorted(classes, rng.permutation(y))
             drawn = classes[pick]
         beyond += fitted(drawn)[0] >= statistic
     return (1 + beyond) / (1 + n_resamples)

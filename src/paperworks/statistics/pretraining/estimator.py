@@ -24,8 +24,9 @@ from sklearn.metrics import accuracy_score, r2_score
 from sklearn.utils import assert_all_finite, get_tags
 from sklearn.utils.metaestimators import available_if
 from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import check_is_fitted, column_or_1d, validate_data
+from sklearn.utils.validation import validate_data
 
+from paperworks.statistics.pretraining.checking import fit_rows, labels, new_rows
 from paperworks.statistics.pretraining.components import ComponentClassifier
 from paperworks.statistics.pretraining.contrastive import ContrastiveModel, Pairs
 from paperworks.statistics.pretraining.diagnostics import Diagnostics, diagnose
@@ -128,6 +129,9 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
         tags.estimator_type = inner.estimator_type
         tags.classifier_tags = copy.deepcopy(inner.classifier_tags)
         tags.regressor_tags = copy.deepcopy(inner.regressor_tags)
+        if tags.regressor_tags is not None:
+            # Features that share no cause have no factors to regress on.
+            tags.regressor_tags.poor_score = True
         tags.target_tags.required = True
         return tags
 
@@ -155,15 +159,13 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
             similar, (P,) of 0 or 1. Without them, pairs are made of views of the rows.
         """
         if self.pretrain_on not in ("all", "unlabelled"):
-            raise ValueError(
-                f'pretrain_on must be "all" or "unlabelled", got {self.pretrain_on!r}'
-            )
-        X = validate_data(self, X, dtype=np.float64)
+            raise ValueError(f'pretrain_on must be "all" or "unlabelled", got {self.pretrain_on!r}')
+        X = fit_rows(self, X)
         if y is None:
             raise ValueError(
                 "requires y to be passed, but the target y is None; mark unlabelled rows in it"
             )
-        y = column_or_1d(y, warn=True)
+        y = labels(y)
         if len(y) != len(X):
             raise ValueError(f"X has {len(X)} rows and y has {len(y)} labels")
         classifier = is_classifier(self)
@@ -210,8 +212,7 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
 
     def transform(self, X: ArrayLike) -> NDArray[np.float64]:
         """The representation of ``X`` (n, d)."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         return self.representation_.transform(X)
 
     def predict(self, X: ArrayLike) -> NDArray:
@@ -234,7 +235,7 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
     def score(self, X: ArrayLike, y: ArrayLike) -> float:
         """Accuracy of a classifier, R^2 of a regressor, over the labelled rows of ``y``."""
         found = self.predict(X)
-        labelled, y = _labelled(column_or_1d(y), is_classifier(self))
+        labelled, y = _labelled(labels(y), is_classifier(self))
         if len(y) != len(found):
             raise ValueError(f"X has {len(found)} rows and y has {len(y)} labels")
         if not labelled.any():
@@ -269,10 +270,9 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
         -------
         Diagnostics
         """
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         classifier = is_classifier(self)
-        labelled, y = _labelled(column_or_1d(y), classifier)
+        labelled, y = _labelled(labels(y), classifier)
         if len(y) != len(X):
             raise ValueError(f"X has {len(X)} rows and y has {len(y)} labels")
         if not labelled.any():

@@ -24,9 +24,9 @@ from scipy.linalg import orthogonal_procrustes
 from scipy.special import ndtr
 from scipy.stats import multivariate_normal
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from paperworks.statistics.pretraining.checking import whole
+from paperworks.statistics.pretraining.checking import fit_rows, new_rows, whole
 from paperworks.statistics.pretraining.informative import Alternative, total_variation
 
 FloatArray = NDArray[np.float64]
@@ -99,15 +99,15 @@ class FactorModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def fit(self, X: ArrayLike, y: Any = None) -> FactorModel:
         """Maximise the likelihood of ``X`` (m, d); ``y`` is ignored."""
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = fit_rows(self, X, least=2)
         m, d = X.shape
         if d < 2:
             raise ValueError("a factor model needs at least 2 features, got n_features = 1")
-        known = isinstance(self.noise, Real) and not isinstance(self.noise, bool)
-        if not (known and 0 < self.noise < np.inf) and self.noise not in ("isotropic", "diagonal"):
+        number: Any = self.noise
+        known = isinstance(number, Real) and not isinstance(number, bool)
+        if not (known and 0 < number < np.inf) and number not in ("isotropic", "diagonal"):
             raise ValueError(
-                'noise must be "isotropic", "diagonal" or a known variance > 0, '
-                f"got {self.noise!r}"
+                f'noise must be "isotropic", "diagonal" or a known variance > 0, got {self.noise!r}'
             )
         if self.n_components is None and self.noise == "diagonal":
             raise ValueError(
@@ -129,21 +129,24 @@ class FactorModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def _fit_closed(self, centred: FloatArray, known: float | None) -> None:
         m, d = centred.shape
-        _, singular, axes = np.linalg.svd(centred, full_matrices=False)
         eigenvalues = np.zeros(d)
-        eigenvalues[: singular.size] = singular**2 / m
+        if m > d:
+            found, columns = np.linalg.eigh(centred.T @ centred / m)
+            eigenvalues[:], axes = np.maximum(found[::-1], 0.0), columns.T[::-1]
+        else:
+            _, singular, axes = np.linalg.svd(centred, full_matrices=False)
+            eigenvalues[: singular.size] = singular**2 / m
         total = eigenvalues.sum()
         if total == 0:
             raise ValueError("all rows of X are equal; a factor model needs rows that vary")
         # Below this a variance is rounding, and the likelihood without bound.
         floor = 1e-12 * total
-        most = min(d - 1, singular.size)
+        most = min(d - 1, m)
         if self.n_components is not None:
             r = int(self.n_components)
             if r > most:
                 raise ValueError(
-                    f"n_components must be at most the number of rows, got {r} with "
-                    f"n_samples = {m}"
+                    f"n_components must be at most the number of rows, got {r} with n_samples = {m}"
                 )
         else:
             scores = [_bic(eigenvalues, r, m, known, floor) for r in range(1, most + 1)]
@@ -185,8 +188,7 @@ class FactorModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def transform(self, X: ArrayLike) -> FloatArray:
         """Posterior means E[z | x] of the rows of ``X`` (n, d), as (n, r) floats."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         return (X - self.mean_) @ self._projection
 
     def covariance(self) -> FloatArray:
@@ -196,8 +198,7 @@ class FactorModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Log-density of each row of ``X`` (n, d), in nats."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         return np.atleast_1d(multivariate_normal(self.mean_, self.covariance()).logpdf(X))
 
     def score(self, X: ArrayLike, y: Any = None) -> float:

@@ -50,11 +50,13 @@ class Alternative(NamedTuple):
 class LatentModel(Protocol):
     """What a model gives to have its condition measured."""
 
-    def local_kappa(self, X: FloatArray | None = None) -> float: ...
+    def local_kappa(self, X: FloatArray | None = None) -> float:
+        """Largest ratio of Hellinger distances, latent over observed, for small changes."""
 
     def alternative(
         self, size: float, rng: np.random.Generator, n_samples: int, X: FloatArray | None = None
-    ) -> Alternative: ...
+    ) -> Alternative:
+        """Distances of a random member of the class, ``size`` away in units of the noise."""
 
 
 @dataclass(frozen=True)
@@ -129,8 +131,7 @@ def informative_condition(
     whole("n_samples", n_samples, 2)
     rng = np.random.default_rng(random_state)
     tried = [
-        model.alternative(_SIZES[i % len(_SIZES)], rng, n_samples, X)
-        for i in range(n_alternatives)
+        model.alternative(_SIZES[i % len(_SIZES)], rng, n_samples, X) for i in range(n_alternatives)
     ]
     seen = [each for each in tried if each.observed > _NOISY * each.error]
     ratios = [each.latent / each.observed for each in seen]

@@ -18,9 +18,9 @@ from numpy.typing import ArrayLike, NDArray
 from scipy.special import ndtr
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.mixture import GaussianMixture
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from paperworks.statistics.pretraining.checking import positive, whole
+from paperworks.statistics.pretraining.checking import fit_rows, new_rows, positive, whole
 from paperworks.statistics.pretraining.informative import Alternative, total_variation
 
 FloatArray = NDArray[np.float64]
@@ -97,7 +97,7 @@ class MixtureModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def fit(self, X: ArrayLike, y: Any = None) -> MixtureModel:
         """Maximise the likelihood of ``X`` (m, d); ``y`` is ignored."""
-        X = validate_data(self, X, dtype=np.float64, ensure_min_samples=2)
+        X = fit_rows(self, X, least=2)
         components = whole("n_components", self.n_components, 1)
         positive("reg_covar", self.reg_covar, zero=True)
         if self.covariance_type not in _COVARIANCES:
@@ -129,14 +129,12 @@ class MixtureModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
 
     def transform(self, X: ArrayLike) -> FloatArray:
         """Posterior probabilities of the components, (n, K) floats whose rows sum to 1."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         return self.mixture_.predict_proba(X)
 
     def score_samples(self, X: ArrayLike) -> FloatArray:
         """Log-density of each row of ``X`` (n, d), in nats."""
-        check_is_fitted(self)
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = new_rows(self, X)
         return self.mixture_.score_samples(X)
 
     def score(self, X: ArrayLike, y: Any = None) -> float:
@@ -214,9 +212,7 @@ class MixtureModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstima
                 log_root = d * np.log(factor)
             else:
                 log_root = np.log(factor if factor.ndim == 1 else np.diag(factor)).sum()
-            log_p = np.logaddexp(
-                log_p, np.log(weight) + log_root - 0.5 * (white**2).sum(axis=1)
-            )
+            log_p = np.logaddexp(log_p, np.log(weight) + log_root - 0.5 * (white**2).sum(axis=1))
             log_q = np.logaddexp(
                 log_q, np.log(weight) + log_root - 0.5 * ((white - moves[k]) ** 2).sum(axis=1)
             )
