@@ -88,7 +88,7 @@ def test_noise_is_seldom_taken_for_a_factor(shape):
 
 def test_noise_is_not_informative():
     X = np.random.default_rng(2).normal(size=(8000, 10))
-    y = np.random.default_rng(1).normal(size=2000)
+    y = np.random.default_rng(1).normal(size=8000)
     model = PretrainedERM(FactorModel(1)).fit(X, y)
     found = model.diagnose(X, y, n_alternatives=4, n_resamples=19)
     assert found.condition.local > 3
