@@ -69,9 +69,9 @@ class World:
     def labelled(self, n: int) -> tuple[FloatArray, NDArray[Any]]:
         """Fresh rows and labels."""
         if self.kind == "factor":
-            z = self.rng.normal(size=(n, 3))
-            X = z @ self.B.T + self.rng.normal(size=(n, len(self.B)))
-            return X, z.sum(axis=1) + 0.5 * self.rng.normal(size=n)
+            factors = self.rng.normal(size=(n, 3))
+            X = factors @ self.B.T + self.rng.normal(size=(n, len(self.B)))
+            return X, factors.sum(axis=1) + 0.5 * self.rng.normal(size=n)
         if self.kind == "mixture":
             z = self.rng.integers(8, size=n)
             X = self.means[z] + self.rng.normal(size=(n, 20))
