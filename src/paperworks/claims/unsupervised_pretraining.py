@@ -196,7 +196,7 @@ def _images(data: str) -> tuple[FloatArray, NDArray[Any], int]:
     from paperworks.data import load
 
     table = load(data)
-    pick = np.random.default_rng(0).permutation(len(table.y_train))[:10_500]
+    pick = np.random.default_rng(0).permutation(len(table.y_train))[:2500]
     X = np.asarray(table.x_train)[pick].reshape(len(pick), -1) / 255
     return X, np.asarray(table.y_train)[pick], 40
 
@@ -230,7 +230,7 @@ def _rates(of: str, least: int) -> dict[str, Any]:
     steps = [least * 2**i for i in range(5)]
     return {
         "quick": Tier(works=works([steps[0], steps[-1]]), seeds=5),
-        "full": Tier(works=works(steps), seeds=20, timeout=600),
+        "full": Tier(works=works(steps), seeds=10, timeout=600),
     }
 
 
@@ -253,7 +253,7 @@ def _versus(kinds: Sequence[str], m: int, n: int, *, starved: bool = False) -> d
         "trial": versus,
         "effect": Effect("ratio", 1.0),
         "quick": Tier(works=works, seeds=5),
-        "full": Tier(works=works, seeds=30, timeout=300),
+        "full": Tier(works=works, seeds=20, timeout=300),
     }
 
 
@@ -321,7 +321,7 @@ CLAIMS = (
         quick=Tier(works=[{"data": "digits", "n": n} for n in (20, 40)], seeds=5),
         full=Tier(
             works=[{"data": data, "n": n} for data in ("digits", "mnist") for n in (20, 40)],
-            seeds=10,
+            seeds=5,
             timeout=900,
         ),
     ),

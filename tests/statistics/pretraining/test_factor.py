@@ -82,6 +82,14 @@ def test_bic_finds_the_number_of_factors(r):
     assert FactorModel(noise=0.5).fit(X).n_components_ == r
 
 
+def test_bic_passes_over_exact_copies():
+    X, _ = draw(m=500, d=6, r=2)
+    doubled = np.column_stack([X, X[:, :2] + X[:, 2:4]])  # rank 6 of 8
+    model = FactorModel().fit(doubled)
+    assert 1 <= model.n_components_ < 6
+    assert model.noise_variance_[0] > 0
+
+
 def test_samples_follow_the_model():
     X, _ = draw()
     model = FactorModel(2).fit(X)

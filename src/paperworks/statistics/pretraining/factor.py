@@ -150,7 +150,7 @@ class FactorModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimat
                 )
         else:
             scores = [_bic(eigenvalues, r, m, known, floor) for r in range(1, most + 1)]
-            r = 1 + int(np.argmin(scores))
+            r = 1 + int(np.argmin(scores))  # 1 where none has a maximum, refused below
         noise = known if known is not None else float(eigenvalues[r:].mean())
         if noise <= floor:
             raise ValueError(
@@ -263,7 +263,8 @@ def _bic(eigenvalues: FloatArray, r: int, m: int, known: float | None, floor: fl
     """Bayesian information criterion of r factors, from the eigenvalues of the covariance."""
     d = len(eigenvalues)
     noise = known if known is not None else float(eigenvalues[r:].mean())
-    noise = max(noise, floor)
+    if noise <= floor:
+        return float("inf")  # features are combinations of r others: the likelihood has no maximum
     model = np.append(np.maximum(eigenvalues[:r], noise), np.full(d - r, noise))
     log_likelihood = -0.5 * m * np.sum(np.log(2 * np.pi * model) + eigenvalues / model)
     free = d + d * r - r * (r - 1) // 2 + (known is None)
