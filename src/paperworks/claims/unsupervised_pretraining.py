@@ -139,7 +139,9 @@ def tuned_classifier(X: FloatArray, y: NDArray[Any], *, scoring: str, folds: int
         scoring=scoring,
         cv=StratifiedKFold(folds, shuffle=True, random_state=0),
     )
-    return search.fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # classes with fewer labels than folds
+        return search.fit(X, y)
 
 
 def rate(*, seed: int, device: str, kind: str, of: str, sizes: list[int]) -> TrialResult:
@@ -169,13 +171,15 @@ def versus(*, seed: int, device: str, kind: str, m: int, n: int, starved: bool) 
     return TrialResult(found)
 
 
-def images(*, seed: int, device: str, data: str, n: int) -> TrialResult:
-    """Test error on images with n labels in all, the other training images unlabelled."""
+def images(*, seed: int, device: str, data: str, n: int, even: bool) -> TrialResult:
+    """Test error on images with n labels in all, as many for each class if ``even``."""
     from sklearn.model_selection import train_test_split
 
     X, y, components = _images(data)
     X, X_test, y, y_test = train_test_split(X, y, test_size=500, stratify=y, random_state=seed)
-    few, rest, y_few, _ = train_test_split(X, y, train_size=n, stratify=y, random_state=seed)
+    few, rest, y_few, _ = train_test_split(
+        X, y, train_size=n, stratify=y if even else None, random_state=seed
+    )
     model = PretrainedERM(MixtureModel(components, random_state=seed))
     model.fit(few, y_few, X_unlabelled=rest)
     alone = tuned_classifier(few, y_few, scoring="accuracy", folds=2)
@@ -232,6 +236,10 @@ def _rates(of: str, least: int) -> dict[str, Any]:
         "quick": Tier(works=works([steps[0], steps[-1]]), seeds=5),
         "full": Tier(works=works(steps), seeds=10, timeout=600),
     }
+
+
+def _images_works(names: Sequence[str], even: bool) -> list[dict[str, Any]]:
+    return [{"data": name, "n": n, "even": even} for name in names for n in (20, 40)]
 
 
 _EXCESS = "excess risk (squared error, or log loss in nats)"
@@ -306,24 +314,27 @@ CLAIMS = (
         )
         for kind in KINDS
     ),
-    Claim(
-        **_COMMON,
-        name="real-images",
-        statement=(
-            "On images of digits with two or four labels a class, a Gaussian mixture pretrained on "
-            "all images errs less than a tuned classifier on the labelled ones."
-        ),
-        metric="test error, a share",
-        ours=PRETRAINED,
-        contenders=(ALONE,),
-        effect=Effect("difference", 0.0),
-        trial=images,
-        quick=Tier(works=[{"data": "digits", "n": n} for n in (20, 40)], seeds=5),
-        full=Tier(
-            works=[{"data": data, "n": n} for data in ("digits", "mnist") for n in (20, 40)],
-            seeds=5,
-            timeout=900,
-        ),
+    # Two claims, for even labels suit a mixture: they leave fewer components without one.
+    *(
+        Claim(
+            **_COMMON,
+            name=f"real-images-{name}",
+            statement=(
+                f"On images of digits with 20 or 40 labels in all, {words}, a Gaussian mixture "
+                "pretrained on all images errs less than a tuned classifier on the labelled ones."
+            ),
+            metric="test error, a share",
+            ours=PRETRAINED,
+            contenders=(ALONE,),
+            effect=Effect("difference", 0.0),
+            trial=images,
+            quick=Tier(works=_images_works(["digits"], even), seeds=5),
+            full=Tier(works=_images_works(["digits", "mnist"], even), seeds=5, timeout=900),
+        )
+        for name, words, even in (
+            ("even-labels", "as many for each class", True),
+            ("random-labels", "drawn at random", False),
+        )
     ),
     Claim(
         **_COMMON,
