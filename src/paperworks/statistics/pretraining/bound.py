@@ -72,6 +72,13 @@ class ExcessRiskBound:
         The bound for learning from the labelled rows alone, at the same probability.
     loss_bound : float
         L.
+
+    Examples
+    --------
+    >>> from paperworks.statistics import FiniteClasses
+    >>> bound = excess_risk_bound(10**6, 10**4, FiniteClasses(20, 4), kappa=2.0)
+    >>> round(bound.pretraining, 3), round(bound.predictor, 3), round(bound.confidence, 3)
+    (0.062, 0.033, 0.059)
     """
 
     total: float

@@ -66,6 +66,18 @@ class Diagnostics:
     condition : InformativeCondition
         kappa as far as it was searched, a lower bound.
     checks : tuple of Check
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from paperworks.statistics import FactorModel, PretrainedERM
+    >>> rng = np.random.default_rng(0)
+    >>> Z, B = rng.normal(size=(2000, 2)), rng.normal(size=(8, 2))
+    >>> X = Z @ B.T + rng.normal(size=(2000, 8))
+    >>> y = np.where(np.arange(2000) < 50, Z[:, 0], np.nan)
+    >>> found = PretrainedERM().fit(X, y).diagnose(X, y, n_alternatives=4)
+    >>> found.ok, [check.ok for check in found.checks]
+    (True, [True, True, True, True])
     """
 
     model: str

@@ -73,6 +73,12 @@ class InformativeCondition:
         too close to tell from the fitted model).
     observed, latent : tuple of float
         The two distances of each member tried that counted.
+
+    Examples
+    --------
+    >>> found = InformativeCondition(local=1.5, largest=1.8, observed=(0.1,), latent=(0.18,))
+    >>> round(found.kappa, 2)
+    2.12
     """
 
     local: float
