@@ -152,6 +152,30 @@ def test_local_kappa_is_the_largest_ratio_of_hellinger_distances():
     assert -found.fun == pytest.approx(kappa, rel=0.1)  # both average over their own pairs
 
 
+def test_the_offset_may_hide_a_change():
+    # One feature: the sign's distance is that to the nearest offset of a changed weight.
+    A, B, s = draw(P=3000, W=((1.5,),), offset=-2.0)
+    model = ContrastiveModel(1, random_state=0).fit(A, pairs=(A, B, s))
+    X = np.random.default_rng(1).normal(size=(4000, 1))
+    x = (X - model.mean_)[:, 0]
+    i, j = np.random.default_rng(2).permutation(4000), np.random.default_rng(3).permutation(4000)
+    w, c = model.components_[0, 0], model.offset_
+
+    def p(w, c):
+        return expit(w * w * x[i] * x[j] + c)
+
+    change = 1e-3
+    nearest = minimize(
+        lambda move: 1e3 * sign_hellinger(p(w, c), p(w + change, c + 1e-3 * move[0])),
+        [0.0],
+        method="Nelder-Mead",
+    )
+    latent = change * np.sqrt((x**2).mean() / 8)
+    kappa = 1e3 * latent / nearest.fun
+    assert abs(nearest.x[0]) > 0.1  # so that the offset matters here
+    assert model.local_kappa(X) == pytest.approx(kappa, rel=0.05)
+
+
 def test_distances_of_an_alternative():
     A, B, s = draw()
     model = ContrastiveModel(2, random_state=0).fit(A, pairs=(A, B, s))

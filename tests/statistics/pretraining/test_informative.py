@@ -60,6 +60,28 @@ def test_distances_of_a_factor_alternative():
     assert found.latent == pytest.approx(((2 * norm.cdf(apart / 2) - 1) * weight).sum(), rel=0.01)
 
 
+def test_an_alternative_is_turned_to_the_best_rotation():
+    X, _ = factors(500, d=3, strength=1.0)
+    model = FactorModel(2).fit(X)
+    found = model.alternative(1.5, np.random.default_rng(5), 50_000)
+    change = np.random.default_rng(5).standard_normal((3, 2))
+    here = model.loadings_ / np.sqrt(model.noise_variance_)[:, None]
+    there = here + 1.5 * change / np.linalg.norm(change)
+    z = np.random.default_rng(0).normal(size=(50_000, 2))
+    tries = []
+    for angle in np.linspace(-np.pi, np.pi, 721):
+        c, s = np.cos(angle), np.sin(angle)
+        away = there @ np.array([[c, -s], [s, c]]) - here
+        tries.append((np.linalg.norm(away), away))
+    best = min(tries, key=lambda pair: pair[0])[1]
+    latent = [
+        (2 * norm.cdf(np.linalg.norm(z @ away.T, axis=1) / 2) - 1).mean()
+        for away in (best, there - here)
+    ]
+    assert latent[1] > latent[0] + 0.01  # so that turning matters here
+    assert found.latent == pytest.approx(latent[0], abs=0.006)
+
+
 def test_the_condition_is_a_summary_of_what_was_tried():
     X, _ = factors(2000)
     model = FactorModel(2).fit(X)
