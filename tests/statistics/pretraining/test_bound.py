@@ -265,6 +265,11 @@ def test_bad_input(change, words):
         excess_risk_bound(m, n, FiniteClasses(2, 2), **given_)
 
 
+def test_classes_must_be_classes():
+    with pytest.raises(ValueError, match=r"as FactorClasses\(...\) does, got None"):
+        excess_risk_bound(10, 10, None, kappa=1.0)
+
+
 @pytest.mark.parametrize(
     "make",
     [

@@ -220,6 +220,7 @@ def test_an_unfinished_fit_says_so():
         ({"corruption": 1.5}, None, "corruption must lie strictly between 0 and 1, got 1.5"),
         ({"n_pairs": 1}, None, "n_pairs must be a whole number >= 2"),
         ({"alpha": -1}, None, "alpha must be >= 0"),
+        ({"view": 3}, None, "view must be a function"),
         ({"view": lambda rows, rng: rows[:, :1]}, None, "view must keep the shape"),
         ({}, (1, 2), r"pairs must be three arrays \(A, B, s\)"),
         ({}, "float", "signs of pairs must be 0 or 1"),

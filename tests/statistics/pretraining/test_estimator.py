@@ -199,6 +199,13 @@ def test_it_beats_labelled_rows_alone_when_the_others_are_many_and_not_otherwise
         (lambda X, y: PretrainedERM().fit(X, y, X_unlabelled=X * np.nan), "NaN"),
         (lambda X, y: PretrainedERM().fit(X, y, pairs=(X, X, y)), "not with FactorModel"),
         (lambda X, y: PretrainedERM(PCA(2)).fit(X, y), "predictor must be given with PCA"),
+        (lambda X, y: PretrainedERM(FactorModel).fit(X, y), "such as FactorModel"),
+        (lambda X, y: PretrainedERM("factor", Ridge()).fit(X, y), "got 'factor'"),
+        (lambda X, y: PretrainedERM().fit(X, np.full(len(y), "a")), "for classes take"),
+        (
+            lambda X, y: CLASSIFIERS[0].fit(X, np.array([None, "a"] * 50, dtype=object)),
+            "takes -1 as the mark",
+        ),
         (lambda X, y: PretrainedERM().fit(X, y[:-1]), "X has 100 rows and y has 99 labels"),
         (lambda X, y: PretrainedERM().fit(X, None), "y is None; mark unlabelled rows"),
         (

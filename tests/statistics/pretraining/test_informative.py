@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom, multivariate_normal, norm
 from sklearn.cross_decomposition import PLSRegression
+from sklearn.exceptions import NotFittedError
 from sklearn.linear_model import LinearRegression
 
 from paperworks.statistics import (
@@ -225,6 +226,11 @@ def test_what_cannot_be_tested_is_nan():
     common = {"classifier": False, "n_resamples": 19, "rng": rng}
     assert np.isnan(latents_suffice(LinearRegression(), X, X, z[:, 0], **common))
     assert np.isnan(latents_suffice(LinearRegression(), z[:3], X[:3], z[:3, 0], **common))
+
+
+def test_an_unfitted_model_is_refused():
+    with pytest.raises(NotFittedError, match="FactorModel"):
+        informative_condition(FactorModel(1))
 
 
 def test_diagnose_says_what_it_needs():

@@ -148,6 +148,10 @@ def excess_risk_bound(
     whole("n", n, 1)
     positive("kappa", kappa)
     probability("delta", delta)
+    if not hasattr(classes, "log_bracketing"):
+        raise ValueError(
+            f"classes must give the complexity terms, as FactorClasses(...) does, got {classes!r}"
+        )
     L = positive("loss_bound", classes.loss_bound)
     log_n = positive("log_bracketing", classes.log_bracketing(m), zero=True)
     pretraining = 12 * kappa * L * np.sqrt((log_n + np.log(2 / delta)) / m)

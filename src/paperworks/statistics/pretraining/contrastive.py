@@ -139,6 +139,8 @@ class ContrastiveModel(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEs
                 f"n_features = {d}"
             )
         alpha = positive("alpha", self.alpha, zero=True)
+        if self.view is not None and not callable(self.view):
+            raise ValueError(f"view must be a function of (X, rng) or None, got {self.view!r}")
         rng = np.random.default_rng(self.random_state)
         self.mean_ = X.mean(axis=0)
         scale = X.std(axis=0)

@@ -106,12 +106,18 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
         self.pretrain_on = pretrain_on
 
     def _representation(self) -> Any:
-        return FactorModel() if self.representation is None else self.representation
+        found = FactorModel() if self.representation is None else self.representation
+        if isinstance(found, type) or not hasattr(found, "transform"):
+            raise ValueError(
+                f"representation must be a transformer such as FactorModel() or MixtureModel(5), "
+                f"got {found!r}"
+            )
+        return found
 
     def _predictor(self) -> Any:
+        representation = self._representation()
         if self.predictor is not None:
             return self.predictor
-        representation = self._representation()
         if isinstance(representation, FactorModel):
             return LinearRegression()
         if isinstance(representation, MixtureModel):
@@ -293,6 +299,11 @@ class PretrainedERM(TransformerMixin, BaseEstimator):
 def _labelled(y: NDArray, classifier: bool) -> tuple[NDArray[np.bool_], NDArray]:
     """Which rows carry a label, and y with labels of one type where it held objects."""
     if not classifier:
+        if y.dtype.kind in "US":
+            raise ValueError(
+                f"y holds strings ({str(y[0])!r}) and the predictor is a regressor; "
+                "for classes take a MixtureModel, or give a classifier as predictor"
+            )
         y = np.asarray(y, dtype=np.float64)
         assert_all_finite(y, allow_nan=True, input_name="y")
         return ~np.isnan(y), y
@@ -300,6 +311,10 @@ def _labelled(y: NDArray, classifier: bool) -> tuple[NDArray[np.bool_], NDArray]
         assert_all_finite(y, input_name="y")  # NaN is no mark here: -1 is
     if y.dtype.kind != "O":
         return (y != _MARK if y.dtype.kind in "iuf" else np.ones(len(y), dtype=bool)), y
+    if any(v is None or v != v for v in y):
+        raise ValueError(
+            "y holds None or NaN; a classifier takes -1 as the mark of unlabelled rows"
+        )
     labelled = np.array([not (isinstance(v, (int, float)) and v == _MARK) for v in y], dtype=bool)
     if labelled.any():
         values = np.array(list(y[labelled]))

@@ -30,6 +30,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.utils.validation import check_is_fitted
 
 from paperworks.statistics.pretraining.checking import whole
 
@@ -135,6 +136,7 @@ def informative_condition(
     """
     whole("n_alternatives", n_alternatives, 1)
     whole("n_samples", n_samples, 2)
+    check_is_fitted(model)
     rng = np.random.default_rng(random_state)
     tried = [
         model.alternative(_SIZES[i % len(_SIZES)], rng, n_samples, X) for i in range(n_alternatives)
