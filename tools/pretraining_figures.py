@@ -30,8 +30,8 @@ STYLE = {
         ("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK
     ),
 }
-LABELLED, SEEDS = 100, 10
-SIZES = np.geomspace(50, 12_800, 9).astype(int)
+LABELLED, SEEDS = 100, 5
+SIZES = np.geomspace(50, 12_800, 7).astype(int)
 
 
 def measured(kind: str) -> tuple[np.ndarray, np.ndarray]:
