@@ -1,9 +1,10 @@
 """Complexity terms of the three examples, and of finite classes.
 
-Ge, Tang, Fan and Jin (ICLR 2024, arXiv 2303.01566). Its examples have log N of the order of
-the number of parameters (d r, K d, d r) and R_n of that of sqrt(r / n), sqrt(K / n), sqrt(r / n).
-The bounds here have every constant, so that they can be computed and tested; they are our own. How each comes about
-stands beside it. A ball of radius D in R^p is covered by (1 + 2 D / rho)^p balls of radius rho.
+Ge, Tang, Fan and Jin (ICLR 2024, arXiv 2303.01566). The examples have log N of the order of the
+number of parameters (d r, K d, d r) and R_n of that of sqrt(r / n), sqrt(K / n), sqrt(r / n). The
+bounds here have every constant, so that they can be computed and tested; they are our own. How each
+comes about stands beside it. A ball of radius D in R^p is covered by (1 + 2 D / rho)^p balls of
+radius rho.
 """
 
 from __future__ import annotations
