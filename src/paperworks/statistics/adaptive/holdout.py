@@ -237,6 +237,7 @@ class ReusableHoldout:
         self._cells: NDArray[np.int64] | None = None
         if isinstance(mechanism, MultiplicativeWeights):
             self._cells = mechanism.domain.nearest(self.holdout[0])
+        self._bound = mechanism.error_bound(self.n_samples, self.confidence)
         self._draw = source(random_state)
         self._prints = fingerprint(self.train), fingerprint(self.holdout)
         header = {
@@ -313,8 +314,7 @@ class ReusableHoldout:
             value = low + (high - low) * reply.value
             turn.record = name, value, reply
         left = self._left(turn.state)
-        bound = self.mechanism.error_bound(n, self.confidence) * (high - low)
-        return Answer(value, reply.source, reply.cost, *left, bound)
+        return Answer(value, reply.source, reply.cost, *left, self._bound * (high - low))
 
     def __call__(self, estimator: Any, X: Any = None, y: Any = None) -> float:
         """Score a fitted estimator, as scikit-learn's scorers do.
@@ -397,7 +397,7 @@ class ReusableHoldout:
             queries_left,
             state["spent"],
             budget_left,
-            self.mechanism.error_bound(self.n_samples, self.confidence),
+            self._bound,
             self.confidence,
         )
 
