@@ -16,6 +16,7 @@ from paperworks.cli import (
     data_pruning,
     difficulty,
     diffusion,
+    holdout,
     learning_curves,
     passk,
     recipe,
@@ -43,6 +44,7 @@ app.add_typer(data.app, name="data", rich_help_panel=CLAIMS)
 app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
+app.add_typer(holdout.app, name="holdout", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
 scaling.app.command("recipe")(recipe.recipe)
 scaling.app.command("encoder-decoder")(scaling_nmt.encoder_decoder)

@@ -1,5 +1,6 @@
 """Estimators and guarantees of statistics."""
 
+from paperworks.statistics.adaptive import ReusableHoldout, plan_holdout
 from paperworks.statistics.presto import (
     PrestoClassifier,
     PrestoClassifierCV,
@@ -12,4 +13,6 @@ __all__ = [
     "PrestoClassifierCV",
     "presto_path",
     "PrestoPath",
+    "ReusableHoldout",
+    "plan_holdout",
 ]

@@ -8,9 +8,9 @@ Two ways to a bound, and the smaller one counts:
 Transfer (Jung et al. 2019, arXiv 1909.03577). If all answers together are (epsilon, delta)
 differentially private, then with probability ``1 - delta / d`` the truth of every query is within
 ``e^epsilon - 1 + 2 d`` of its mean under the posterior of the sample given the answers. An answer
-is within its own noise of that mean: by Jensen's inequality the conditional expectation of the
-noise has no heavier exponential moments than the noise, so the Gaussian and Laplace bounds need no
-further term; where only a bound on all noise at once is known (``alpha`` but for probability
+is within its own noise of that mean: by Jensen's inequality no convex function has a larger mean
+for the conditional expectation of the noise than for the noise itself, so that tail bounds made
+from one hold for both, and the Gaussian and Laplace bounds need no further term; where only a bound on all noise at once is known (``alpha`` but for probability
 ``beta``) it is within ``alpha + c`` but for probability ``beta / c``. Privacy composes as
 zero-concentrated (Bun and Steinke 2016), turned into delta as by Canonne et al. (2004.00010).
 
@@ -83,9 +83,12 @@ def laplace_error(n: int, queries: int, scale: float, failure: float) -> float:
 
 
 def _laplace_noise(queries: int, scale: float, failure: float) -> float:
-    """Chernoff's bound on the conditional expectation of Laplace noise, over all queries."""
-    u = np.linspace(0.3, 0.999, 200)
-    return float(scale * np.min(np.log(2 * queries / (failure * (1 - u * u))) / u))
+    """Bound on the conditional expectation of Laplace noise, over all queries.
+
+    Jensen's inequality with the convex function ``max(|x| - s, 0)``, whose mean under Laplace
+    noise is ``scale * exp(-s / scale)``, and Markov's, at the best ``s``.
+    """
+    return scale * (math.log(queries / failure) + 1)
 
 
 def splitting_error(n: int, queries: int, failure: float) -> float:

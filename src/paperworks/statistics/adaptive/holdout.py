@@ -238,15 +238,17 @@ class ReusableHoldout:
         if isinstance(mechanism, MultiplicativeWeights):
             self._cells = mechanism.domain.nearest(self.holdout[0])
         self._bound = mechanism.error_bound(self.n_samples, self.confidence)
-        self._draw = source(random_state)
+        self.draw = source(random_state)
         self._prints = fingerprint(self.train), fingerprint(self.holdout)
-        header = {
+        self.header = {
             **mechanism.describe(),
             "confidence": self.confidence,
             "train": self._prints[0],
             "holdout": self._prints[1],
         }
-        self._ledger = Ledger(path, header, lambda: mechanism.start(self.n_samples, self._draw))
+        self._ledger = Ledger(
+            path, self.header, lambda: mechanism.start(self.n_samples, self.draw)
+        )
 
     def _check_parts(self) -> None:
         guess = self.mechanism.guess
@@ -303,11 +305,11 @@ class ReusableHoldout:
                 assert self.train is not None
                 known = evaluate(query, self.train, low, high)
                 guess = round(int(known.sum()) * n / len(known))
-            values = evaluate(query, self.holdout, low, high)
+            values = evaluate(query, self.holdout, low, high, secret=True)
         with self._ledger.turn() as turn:
             if isinstance(self.mechanism, MultiplicativeWeights):
                 guess = self.mechanism.expect(turn.state, on_domain, n)
-            reply = self.mechanism.answer(turn.state, values, guess, self._draw)
+            reply = self.mechanism.answer(turn.state, values, guess, self.draw)
             if isinstance(self.mechanism, MultiplicativeWeights) and reply.cost:
                 assert guess is not None
                 self.mechanism.learn(turn.state, on_domain, guess / (n * UNIT), reply)

@@ -80,7 +80,9 @@ def fingerprint(rows: Rows | None) -> str:
     return digest.hexdigest()
 
 
-def evaluate(query: Query, rows: Rows, low: float, high: float) -> NDArray[np.int64]:
+def evaluate(
+    query: Query, rows: Rows, low: float, high: float, *, secret: bool = False
+) -> NDArray[np.int64]:
     """Values of a query in units, one a sample.
 
     Parameters
@@ -91,6 +93,8 @@ def evaluate(query: Query, rows: Rows, low: float, high: float) -> NDArray[np.in
         The samples.
     low, high : float
         The query's stated range.
+    secret : bool, default=False
+        Whether an error may not name values, since it would tell about samples for free.
 
     Returns
     -------
@@ -113,19 +117,22 @@ def evaluate(query: Query, rows: Rows, low: float, high: float) -> NDArray[np.in
     bad = ~((values >= low) & (values <= high))  # also where NaN
     if bad.any():
         first = int(bad.argmax())
+        got = "another for a sample of the holdout"
         raise ValueError(
-            f"a query's values must lie in [{low:g}, {high:g}], got {values[first]} for sample "
-            f"{first}; clip them, or state the range with low= and high="
+            f"a query's values must lie in [{low:g}, {high:g}], got "
+            f"{got if secret else f'{values[first]} for sample {first}'}; "
+            "clip them, or state the range with low= and high="
         )
     alone = np.array(sorted({0, n // 2, n - 1}, reverse=True))
     again = _values(query, tuple(_take(part, alone) for part in rows))
     # Batches of another size may round differently, by much less than this.
     near = again.shape == alone.shape and np.abs(again - values[alone]) <= 1e-4 * (high - low)
     if not np.all(near):
+        gave = "" if secret else f", {again} and not {values[alone]}"
         raise ValueError(
-            "the query is no function of one sample: asked about "
-            f"{alone.size} samples alone it gave {again}, among all it gave {values[alone]}; "
-            "do not use means, ranks or random numbers inside it"
+            f"the query is no function of one sample: asked about {alone.size} samples alone it "
+            f"gave other values than among all{gave}; do not use means, ranks or random numbers "
+            "inside it"
         )
     return np.rint((values - low) * (UNIT / (high - low))).astype(np.int64)
 
