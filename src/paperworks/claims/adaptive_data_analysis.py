@@ -136,7 +136,10 @@ def majority(label: str, seed: int, n: int, k: int) -> float:
         def ask(query: Callable[[Array], Array]) -> float:
             return guard.ask(query).value
 
-    answers = np.array([ask(lambda x, i=i: x[:, i] > 0) for i in range(k - 1)])
+    def bit(i: int) -> Callable[[Array], Array]:
+        return lambda x: x[:, i] > 0
+
+    answers = np.array([ask(bit(i)) for i in range(k - 1)])
     signs = np.where(answers >= 0.5, 1, -1).astype(np.int16)
     last = ask(lambda x: x @ signs > 0)
     return float(np.abs(np.append(answers, last) - 0.5).max())  # every truth is 1/2

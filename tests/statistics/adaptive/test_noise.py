@@ -13,8 +13,7 @@ from paperworks.statistics.adaptive.noise import discrete_gaussian, discrete_lap
 
 def frequencies(draws, edge):
     """How often each whole number from -edge to edge came, and all beyond."""
-    inside = np.bincount(np.clip(draws, -edge - 1, edge + 1) + edge + 1, minlength=2 * edge + 3)
-    return inside
+    return np.bincount(np.clip(draws, -edge - 1, edge + 1) + edge + 1, minlength=2 * edge + 3)
 
 
 def expected(weight, edge):

@@ -116,15 +116,11 @@ def test_the_promise_holds_where_a_plain_holdout_breaks_it():
     broken = plain_broken = 0
     for seed in range(runs):
         rng = np.random.default_rng(seed)
-        draw = [
-            (rng.integers(0, 2, (d, n), dtype=np.int8).T, rng.integers(0, 2, n)) for _ in "th"
-        ]
+        draw = [(rng.integers(0, 2, (d, n), dtype=np.int8).T, rng.integers(0, 2, n)) for _ in "th"]
         guard = ReusableHoldout(*draw, mechanism, random_state=seed)
-        said = np.array(
-            [guard.ask(lambda X, y, i=i: X[:, i] == y).value for i in range(d)]
-        )
+        said = np.array([guard.ask(lambda X, y, i=i: X[:, i] == y).value for i in range(d)])
         X, y = draw[1]
-        plain = (X == y[:, None]).mean(axis=0)
+        plain = (y[:, None] == X).mean(axis=0)
 
         def vote(seen, X, y):
             signs = np.where(seen > 0.5, 1, -1)

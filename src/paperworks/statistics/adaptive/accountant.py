@@ -126,10 +126,12 @@ def plan_holdout(
     asked = int(queries) if queries is not None else 1
     if error(n, asked) > tolerance:
         enough = _least(lambda samples: error(samples, asked) <= tolerance, n)
+        possible = error(n, asked)
+        word = f"the tolerance can be {possible:.3f}" if possible < 1 else "nothing can be promised"
         raise ValueError(
             f"{n:,} samples are too few for {asked:,} {_word(asked)} with tolerance "
             f"{tolerance:g} at confidence {confidence:g} by {mechanism}: about {enough} are "
-            f"needed; with {n:,} the tolerance can be {error(n, asked):.3f}"
+            f"needed; with {n:,} {word}"
         )
     if queries is not None:
         return build(n, asked)

@@ -9,10 +9,11 @@ Transfer (Jung et al. 2019, arXiv 1909.03577). If all answers together are (epsi
 differentially private, then with probability ``1 - delta / d`` the truth of every query is within
 ``e^epsilon - 1 + 2 d`` of its mean under the posterior of the sample given the answers. An answer
 is within its own noise of that mean: by Jensen's inequality no convex function has a larger mean
-for the conditional expectation of the noise than for the noise itself, so that tail bounds made
-from one hold for both, and the Gaussian and Laplace bounds need no further term; where only a bound on all noise at once is known (``alpha`` but for probability
-``beta``) it is within ``alpha + c`` but for probability ``beta / c``. Privacy composes as
-zero-concentrated (Bun and Steinke 2016), turned into delta as by Canonne et al. (2004.00010).
+for the conditional expectation of the noise than for the noise itself. Tail bounds that are made
+from one hold for both, and the Gaussian and Laplace errors need no further term; where only a
+bound on all noise at once is known (``alpha`` but for probability ``beta``), an answer is within
+``alpha + c`` but for probability ``beta / c``. Privacy composes as zero-concentrated (Bun and
+Steinke 2016), turned into delta as by Canonne et al. (2004.00010).
 
 Description length (Dwork et al. 2015, arXiv 1506.02629, section 4). If few answers depend on the
 holdout and each is one of few values, then few queries can ever be reached, and Hoeffding's
@@ -138,9 +139,7 @@ def sparse_error(
     """Error of answers by sparse vector: :func:`sparse_transfer` or description length."""
     sample = _sparse_sample(queries, budget, threshold, scale, values, failure / 2)
     described = sample + hoeffding(n, log_reachable(queries, budget, values), failure / 2)
-    return min(
-        described, sparse_transfer(n, queries, budget, threshold, scale, values, failure)
-    )
+    return min(described, sparse_transfer(n, queries, budget, threshold, scale, values, failure))
 
 
 def sparse_transfer(

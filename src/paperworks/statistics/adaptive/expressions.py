@@ -117,8 +117,9 @@ class Expression:
 
     def _value(self, node: ast.AST, table: Mapping[str, Any]) -> Any:
         match node:
-            case ast.Name(id=name) | ast.Call(
-                func=ast.Name(id="col"), args=[ast.Constant(value=str(name))]
+            case (
+                ast.Name(id=name)
+                | ast.Call(func=ast.Name(id="col"), args=[ast.Constant(value=str(name))])
             ):
                 return table[name]
             case ast.Constant(value=value):

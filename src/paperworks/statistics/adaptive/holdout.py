@@ -21,7 +21,6 @@ from paperworks.statistics.adaptive.noise import source
 from paperworks.statistics.adaptive.queries import (
     UNIT,
     Query,
-    Rows,
     as_rows,
     checked_range,
     count,
@@ -200,9 +199,7 @@ class ReusableHoldout:
         high: float = 1.0,
         random_state: int | None = None,
     ) -> None:
-        self._open(
-            train, holdout, mechanism, confidence, path, per_sample, low, high, random_state
-        )
+        self._open(train, holdout, mechanism, confidence, path, per_sample, low, high, random_state)
 
     def _open(
         self,
@@ -246,9 +243,7 @@ class ReusableHoldout:
             "train": self._prints[0],
             "holdout": self._prints[1],
         }
-        self._ledger = Ledger(
-            path, self.header, lambda: mechanism.start(self.n_samples, self.draw)
-        )
+        self._ledger = Ledger(path, self.header, lambda: mechanism.start(self.n_samples, self.draw))
 
     def _check_parts(self) -> None:
         guess = self.mechanism.guess
@@ -265,9 +260,7 @@ class ReusableHoldout:
                 "put the label into the points as a column"
             )
 
-    def ask(
-        self, query: Query, *, low: float = 0.0, high: float = 1.0, name: str = ""
-    ) -> Answer:
+    def ask(self, query: Query, *, low: float = 0.0, high: float = 1.0, name: str = "") -> Answer:
         """Answer one statistical query.
 
         Parameters
@@ -458,5 +451,3 @@ def _stack(first: Any, second: Any) -> Any:
 
         return pandas.concat([first, second], ignore_index=True)
     return np.concatenate([np.asarray(first), np.asarray(second)])
-
-

@@ -172,8 +172,10 @@ def open_file(path: Path | None, *, create: bool = False) -> sqlite3.Connection:
         # mode=rw: a file that vanishes meanwhile is not made anew with a fresh budget.
         mode = "rwc" if create else "rw"
         return _connect(f"{path.as_uri()}?mode={mode}")
-    except (OSError, sqlite3.Error) as error:
+    except OSError as error:
         raise LedgerError(_message(path, f"cannot be opened: {error}")) from error
+    except sqlite3.Error as error:
+        raise LedgerError(_message(path, _reason(error))) from error
 
 
 def read_file(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, bytes]]:

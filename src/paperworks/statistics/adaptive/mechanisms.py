@@ -25,7 +25,7 @@ State = dict[str, Any]
 Source = Literal["holdout", "train", "model"]
 
 
-class BudgetExhausted(RuntimeError):  # noqa: N818: a refusal, not a fault
+class BudgetExhausted(RuntimeError):  # noqa: N818 a refusal, not a fault
     """The guard refuses: another answer could not be kept as accurate as promised.
 
     Raised by :meth:`ReusableHoldout.ask` before the holdout is looked at. Take fresh samples, or
