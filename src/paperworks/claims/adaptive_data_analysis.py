@@ -110,28 +110,29 @@ def signal(*, seed: int, device: str, n: int, d: int, chosen: list[int]) -> Tria
 
 def rate(*, seed: int, device: str, n: int, queries: list[int]) -> TrialResult:
     """Exponent with which the largest error grows with the number of queries."""
-    curves = [
-        Curve(label, queries, [majority(label, seed, n, k) for k in queries])
-        for label in (GAUSSIAN, MEANS, SPLITTING)
-    ]
+    errors: dict[str, list[float]] = {label: [] for label in (GAUSSIAN, MEANS, SPLITTING)}
+    for k in queries:
+        rng = np.random.default_rng([seed, k])
+        # k - 1 is odd: no ties. Transposed, since columns are asked for one by one.
+        bits = (rng.integers(0, 2, (k - 1, n), dtype=np.int8) * 2 - 1).T
+        for label, found in errors.items():
+            found.append(majority(label, seed, bits))
+    curves = [Curve(label, queries, found) for label, found in errors.items()]
     slopes = {c.label: np.polyfit(np.log(c.x), np.log(c.y), 1)[0] for c in curves}
     return TrialResult(slopes, curves)
 
 
-def majority(label: str, seed: int, n: int, k: int) -> float:
-    """Largest error over k - 1 random bits and the majority of what they seemed to be."""
-    rng = np.random.default_rng([seed, k])
-    # k - 1 is odd: no ties. Transposed, since columns are asked for one by one.
-    bits = (rng.integers(0, 2, (k - 1, n), dtype=np.int8) * 2 - 1).T
+def majority(label: str, seed: int, bits: Array) -> float:
+    """Largest error over random bits, one query each, and the majority of what they seemed."""
+    n, count = bits.shape
     if label == MEANS:
 
         def ask(query: Callable[[Array], Array]) -> float:
             return float(np.mean(query(bits)))
     else:
         name = "gaussian" if label == GAUSSIAN else "splitting"
-        guard = ReusableHoldout(
-            None, bits, plan_holdout(n, queries=k, mechanism=name), random_state=seed
-        )
+        plan = plan_holdout(n, queries=count + 1, mechanism=name)
+        guard = ReusableHoldout(None, bits, plan, random_state=seed)
 
         def ask(query: Callable[[Array], Array]) -> float:
             return guard.ask(query).value
@@ -139,7 +140,7 @@ def majority(label: str, seed: int, n: int, k: int) -> float:
     def bit(i: int) -> Callable[[Array], Array]:
         return lambda x: x[:, i] > 0
 
-    answers = np.array([ask(bit(i)) for i in range(k - 1)])
+    answers = np.array([ask(bit(i)) for i in range(count)])
     signs = np.where(answers >= 0.5, 1, -1).astype(np.int16)
     last = ask(lambda x: x @ signs > 0)
     return float(np.abs(np.append(answers, last) - 0.5).max())  # every truth is 1/2
@@ -253,7 +254,7 @@ CLAIMS = (
         effect=Effect("difference", 0.15),
         trial=rate,
         # So many samples that no error is near 1/2, where it could not grow further.
-        quick=Tier(works=[{"n": 40_000, "queries": [16, 64, 256, 1024]}], seeds=16),
+        quick=Tier(works=[{"n": 20_000, "queries": [16, 64, 256, 1024]}], seeds=16),
         full=Tier(
             works=[{"n": 160_000, "queries": [16, 64, 256, 1024, 4096]}],
             seeds=10,

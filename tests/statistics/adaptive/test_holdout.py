@@ -161,7 +161,7 @@ def test_bad_queries_are_refused_and_not_charged(query, word):
 
 def test_an_error_names_values_of_the_training_set_only():
     guard = ReusableHoldout([0.5, 7.25], [0.5, 9.75], Thresholdout(9, 3, 0.1, 0.1))
-    with pytest.raises(ValueError, match="got 7.25 for sample 1"):
+    with pytest.raises(ValueError, match=r"got 7\.25 for sample 1"):
         guard.ask(lambda x: x)
     with pytest.raises(ValueError, match="another for a sample") as caught:
         guard.ask(lambda x: x, high=8)
