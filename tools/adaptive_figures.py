@@ -53,7 +53,7 @@ def proven(axes: Any) -> None:
     axes.set(
         xscale="log", ylim=(0, 0.5), xlabel="adaptive queries", title=f"proven error, n = {N:,}"
     )
-    axes.legend(fontsize=7, loc="upper left")
+    axes.legend(fontsize=7, loc="upper right")
 
 
 def reported(axes: Any) -> None:
@@ -80,7 +80,6 @@ def main() -> None:
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None})
         text = re.sub(r"[ \t]+$", "", stream.getvalue(), flags=re.MULTILINE)
         FILE.write_text(text, encoding="utf-8")
-        figure.savefig("/tmp/adaptive/figure.png", dpi=120, facecolor="white")
 
 
 if __name__ == "__main__":

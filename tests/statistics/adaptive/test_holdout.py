@@ -191,6 +191,7 @@ def test_bad_data(arguments, word):
         (lambda: ReusableHoldout(None, Y, EXACT, low=1, high=1), "low must be < high"),
         (lambda: ReusableHoldout(None, Y, EXACT, confidence=95), "confidence must lie strictly"),
         (lambda: ReusableHoldout(None, Y, EXACT).ask(lambda x: x, high=np.inf), "both finite"),
+        (lambda: ReusableHoldout(None, Y, EXACT).ask("y"), "must be a function of the samples"),
         (lambda: ReusableHoldout(None, Y, EXACT)(model()), "needs train=.X, y. and holdout="),
         (lambda: ReusableHoldout(None, Y, EXACT).search_data(), "a search needs train="),
         (

@@ -192,20 +192,20 @@ def _weights(n: int, queries: int, failure: float, domain: Any) -> Mechanism:
         scale, step = _four_digits(noise / unit), _four_digits(4 * apart)
         return MultiplicativeWeights(queries, budget, threshold, scale, domain, step)
 
-    best: tuple[float, MultiplicativeWeights] | None = None
-    for share in (0.05, 0.2):
-        found = minimize_scalar(
-            lambda log, share=share: min(build(log, share)._error(n, failure), 1e3 - log),
-            bounds=(math.log(1e-4), 0.0),
-            method="bounded",
-            options={"xatol": 0.01},
-        )
-        made = build(found.x, share)
-        value = made._error(n, failure)
-        if best is None or value < best[0]:
-            best = value, made
-    assert best is not None
-    return best[1]
+    def error(log_threshold: float, share: float) -> float:
+        return min(build(log_threshold, share)._error(n, failure), 1e3 - log_threshold)
+
+    # Two minima: a model that learns, and one that is corrected at every query.
+    grid = np.linspace(math.log(1e-4), 0.0, 25)
+    starts = [(log, share) for share in (0.05, 0.2) for log in grid]
+    log, share = min(starts, key=lambda start: error(*start))
+    found = minimize_scalar(
+        lambda log: error(log, share),
+        bounds=(log - 0.4, min(log + 0.4, 0.0)),
+        method="bounded",
+        options={"xatol": 0.01},
+    )
+    return build(found.x if found.fun < error(log, share) else log, share)
 
 
 _BUILDERS: dict[str, Callable[[int, int, float, Any], Mechanism]] = {

@@ -286,6 +286,8 @@ class ReusableHoldout:
         ValueError
             If a value is NaN or out of range, or depends on other samples. Nothing is charged.
         """
+        if not callable(query):
+            raise ValueError(f"query must be a function of the samples, got {query!r}")
         low, high = checked_range(low, high)
         self.mechanism.check(self._ledger.state())
         n, guess = self.n_samples, None

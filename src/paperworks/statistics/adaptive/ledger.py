@@ -253,7 +253,10 @@ def _compare(found: dict[str, Any], wanted: Mapping[str, Any], path: Path | None
     keys = [key for key in {**found, **wanted} if found.get(key) != wanted.get(key)]
     if keys:
         differences = "; ".join(
-            f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here" for key in keys
+            f"the {key} data are others"
+            if key in ("train", "holdout")
+            else f"{key} is {found.get(key)!r} there and {wanted.get(key)!r} here"
+            for key in keys
         )
         raise LedgerError(
             _message(path, f"belongs to another guard: {differences}")
