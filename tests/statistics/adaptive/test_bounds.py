@@ -109,6 +109,15 @@ def test_reachable_queries_of_astronomic_numbers_keep_their_digits():
     assert bounds.log_reachable(queries, budget, values) == pytest.approx(math.log(exact))
 
 
+@pytest.mark.parametrize("queries", [100_001, 10**9])
+def test_the_short_form_for_huge_budgets_is_above_the_sum_and_close(queries):
+    short = bounds.log_reachable(queries, 100_001, 50)
+    j = np.arange(100_001)
+    log_terms = np.cumsum(np.log(queries - j) - np.log(j + 1)) + j * math.log(50)
+    exact = log_terms.max() + math.log(np.exp(log_terms - log_terms.max()).sum())
+    assert exact <= short < 1.3 * exact
+
+
 def test_noise_of_sparse_vector_holds_as_often_as_it_says_and_not_much_more():
     queries, budget, scale, failure = 300, 10, 0.01, 0.2
     comparison, answer = bounds.sparse_noise(queries, budget, scale, failure)

@@ -185,11 +185,11 @@ def _weights(n: int, queries: int, failure: float, domain: Any) -> Mechanism:
     def build(log_threshold: float, share: float) -> MultiplicativeWeights:
         threshold = _four_digits(math.exp(log_threshold))
         noise = share * threshold
-        apart = threshold - noise
-        budget = min(most_updates(domain.size, apart), queries)
+        step = _four_digits(4 * (threshold - noise))
+        budget = min(most_updates(domain.size, step / 4), queries)
         # Noise beyond this happens with a quarter of the failure, so that the budget suffices.
         unit, _ = bounds.sparse_noise(queries, budget, 1.0, failure / 4)
-        scale, step = _four_digits(noise / unit), _four_digits(4 * apart)
+        scale = _four_digits(noise / unit)
         return MultiplicativeWeights(queries, budget, threshold, scale, domain, step)
 
     def error(log_threshold: float, share: float) -> float:

@@ -109,7 +109,11 @@ def log_reachable(queries: int, budget: int, values: int) -> float:
     Of ``queries`` answers at most ``budget`` depend on the holdout, each one of ``values``; a
     query is known once its place and those answers are.
     """
-    j = np.arange(min(budget, queries))
+    most = min(budget, queries)
+    if most > 100_000:  # C(m, k) <= (e m / k)^k, and the last term is the largest
+        last = most * (math.log(queries / most) + 1) + (most - 1) * math.log(values)
+        return math.log(most) + last
+    j = np.arange(most)
     # The log of C(queries, j + 1), summed up: log-gamma loses its digits for 10^15 queries.
     places = np.cumsum(np.log(queries - j) - np.log(j + 1))
     return float(logsumexp(places + j * math.log(values)))
