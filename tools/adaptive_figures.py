@@ -48,12 +48,12 @@ def proven(axes: Any) -> None:
             plan_holdout(N, queries=k, mechanism=name, domain=domain).error_bound(N)
             for k in queries
         ]
-        label = f"{name}, domain of 256" if domain else name
+        label = "weights, 256 points" if domain else name
         axes.plot(queries, errors, color=color, label=label)
     axes.set(
         xscale="log", ylim=(0, 0.5), xlabel="adaptive queries", title=f"proven error, n = {N:,}"
     )
-    axes.legend(fontsize=7, loc="upper right")
+    axes.legend(fontsize=7, loc="upper left")
 
 
 def reported(axes: Any) -> None:

@@ -224,8 +224,8 @@ class Gaussian(Mechanism):
 class Laplace(Mechanism):
     """Every answer is the holdout's mean with Laplace noise, the paper's first mechanism.
 
-    Pure differential privacy. :class:`Gaussian` has the smaller error from a handful of queries
-    on.
+    Pure differential privacy. :class:`Gaussian` has the smaller proven error for more than a few
+    queries, and :class:`Splitting` for few.
 
     Parameters
     ----------
@@ -247,7 +247,7 @@ class Laplace(Mechanism):
     --------
     >>> from paperworks.statistics.adaptive import Laplace
     >>> round(Laplace(queries=10, scale=0.01).error_bound(n=100_000), 3)
-    0.095
+    0.073
     """
 
     scale: float
