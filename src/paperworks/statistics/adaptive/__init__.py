@@ -1,7 +1,8 @@
 """Answers that stay valid when each question depends on the answers before it."""
 
 from paperworks.statistics.adaptive.accountant import plan_holdout
-from paperworks.statistics.adaptive.holdout import Answer, ReusableHoldout, Status
+from paperworks.statistics.adaptive.answers import Answer, Status
+from paperworks.statistics.adaptive.holdout import ReusableHoldout
 from paperworks.statistics.adaptive.ledger import LedgerError
 from paperworks.statistics.adaptive.mechanisms import (
     BudgetExhausted,

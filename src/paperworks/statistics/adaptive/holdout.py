@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from paperworks.statistics.adaptive.answers import Answer, Status
 from paperworks.statistics.adaptive.ledger import Ledger
 from paperworks.statistics.adaptive.mechanisms import (
     Mechanism,
-    Source,
     State,
     checked_confidence,
 )
@@ -28,78 +27,6 @@ from paperworks.statistics.adaptive.queries import (
     fingerprint,
 )
 from paperworks.statistics.adaptive.weights import MultiplicativeWeights
-
-
-@dataclass(frozen=True)
-class Answer:
-    """An answer to one query.
-
-    Attributes
-    ----------
-    value : float
-        The answer, in the query's own range.
-    source : {"holdout", "train", "model"}
-        What it is made from: the holdout with noise, or a guess that the holdout did not reject.
-    cost : int
-        Units of budget that it took.
-    queries_left, budget_left : int
-        What is left after it.
-    error_bound : float
-        With the guard's confidence, no answer at all is further from the truth; in the query's
-        own range.
-
-    Examples
-    --------
-    >>> from paperworks.statistics.adaptive import ReusableHoldout, Splitting
-    >>> guard = ReusableHoldout(None, [0.0, 1.0, 1.0, 1.0], Splitting(queries=1))
-    >>> guard.ask(lambda x: x).value
-    0.75
-    """
-
-    value: float
-    source: Source
-    cost: int
-    queries_left: int
-    budget_left: int
-    error_bound: float
-
-
-@dataclass(frozen=True)
-class Status:
-    """What a guard has spent, and what its answers promise.
-
-    Attributes
-    ----------
-    mechanism : str
-        Its name.
-    samples : int
-        In the holdout.
-    queries_asked, queries_left : int
-        The promised accuracy lasts for so many more.
-    budget_spent, budget_left : int
-        Answers that depend on the holdout.
-    error_bound : float
-        With probability ``confidence`` no answer is further from the truth, for a range of [0, 1].
-        1 or more promises nothing.
-    confidence : float
-        See there.
-
-    Examples
-    --------
-    >>> from paperworks.statistics.adaptive import ReusableHoldout, Splitting
-    >>> guard = ReusableHoldout(None, [0.0, 1.0, 1.0, 1.0], Splitting(queries=2))
-    >>> guard.status().queries_left
-    2
-    """
-
-    mechanism: str
-    samples: int
-    queries_asked: int
-    queries_left: int
-    budget_spent: int
-    budget_left: int
-    error_bound: float
-    confidence: float
 
 
 def correct(estimator: Any, X: Any, y: Any) -> NDArray[np.bool_]:
@@ -198,20 +125,6 @@ class ReusableHoldout:
         low: float = 0.0,
         high: float = 1.0,
         random_state: int | None = None,
-    ) -> None:
-        self._open(train, holdout, mechanism, confidence, path, per_sample, low, high, random_state)
-
-    def _open(
-        self,
-        train: Any,
-        holdout: Any,
-        mechanism: Mechanism,
-        confidence: float,
-        path: str | os.PathLike[str] | None,
-        per_sample: Callable[[Any, Any, Any], Any],
-        low: float,
-        high: float,
-        random_state: int | None,
     ) -> None:
         if not isinstance(mechanism, Mechanism):
             raise ValueError(
@@ -413,29 +326,30 @@ class ReusableHoldout:
     def __deepcopy__(self, memo: Any) -> ReusableHoldout:
         return self  # scikit-learn's clone copies scorers; a budget must not double by that
 
-    def __getstate__(self) -> tuple[Any, ...]:
+    def __reduce__(self) -> tuple[Any, ...]:
         if self._ledger.path is None:
             raise TypeError(
                 "a guard in memory cannot be sent to another process, since both could spend the "
                 "same unit of its budget; give path= to share it through a file"
             )
-        return (
-            self.train,
-            self.holdout,
-            self.mechanism,
-            self.confidence,
-            self._ledger.path,
-            self.per_sample,
-            self.low,
-            self.high,
-            None,
-        )
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self._open(*state)
+        arguments = {
+            "train": self.train,
+            "holdout": self.holdout,
+            "mechanism": self.mechanism,
+            "confidence": self.confidence,
+            "path": self._ledger.path,
+            "per_sample": self.per_sample,
+            "low": self.low,
+            "high": self.high,
+        }
+        return _reopened, (arguments,)
 
     def __repr__(self) -> str:
         return f"ReusableHoldout({self.n_samples} samples, {self.mechanism!r})"
+
+
+def _reopened(arguments: dict[str, Any]) -> ReusableHoldout:
+    return ReusableHoldout(**arguments)
 
 
 def _short(estimator: Any) -> str:

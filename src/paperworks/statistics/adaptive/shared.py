@@ -21,8 +21,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from paperworks.statistics.adaptive.answers import Answer
 from paperworks.statistics.adaptive.expressions import Expression
-from paperworks.statistics.adaptive.holdout import Answer, ReusableHoldout
+from paperworks.statistics.adaptive.holdout import ReusableHoldout
 from paperworks.statistics.adaptive.ledger import Ledger, LedgerError, read_file
 from paperworks.statistics.adaptive.mechanisms import Gaussian, Laplace, Mechanism, Splitting
 from paperworks.statistics.adaptive.thresholdout import Thresholdout
