@@ -71,12 +71,20 @@ def fingerprint(rows: Rows | None) -> str:
     """SHA-256 of the values, so that a budget is never spent on other samples."""
     digest = hashlib.sha256()
     for part in rows or ():
-        values = part.tocsr().toarray() if _is_sparse(part) else np.asarray(part)
-        digest.update(f"{values.dtype.str}{values.shape}".encode())
-        if values.dtype.hasobject:
-            digest.update("\x1f".join(map(repr, values.ravel().tolist())).encode())
+        if _is_sparse(part):
+            plain = part.tocsr().copy()
+            plain.sum_duplicates()  # one order and one form for equal matrices
+            plain.eliminate_zeros()
+            places = (plain.indptr, plain.indices)
+            arrays = [*(each.astype(np.int64) for each in places), plain.data]
         else:
-            digest.update(np.ascontiguousarray(values).tobytes())
+            arrays = [np.asarray(part)]
+        for values in arrays:
+            digest.update(f"{values.dtype.str}{part.shape}".encode())
+            if values.dtype.hasobject:
+                digest.update("\x1f".join(map(repr, values.ravel().tolist())).encode())
+            else:
+                digest.update(np.ascontiguousarray(values).tobytes())
     return digest.hexdigest()
 
 
