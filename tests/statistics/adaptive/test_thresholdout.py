@@ -42,6 +42,12 @@ def test_the_holdout_answers_as_often_as_the_paper_says(apart):
     assert low <= above <= high
 
 
+def test_thresholds_have_noise_of_twice_the_scale():
+    mechanism, draw = Thresholdout(1, 1, 0.1, 0.01), random.Random(0)
+    drawn = [mechanism.start(400, draw)["threshold"] / (400 * UNIT) for _ in range(3000)]
+    assert stats.kstest(drawn, stats.laplace(0.1, 0.02).cdf).pvalue > 1e-4
+
+
 def test_the_training_set_answers_exactly_and_free_of_cost():
     guard = guard_with(0.01, Thresholdout(50, 1, 0.2, 0.002), random_state=0)
     for left in range(49, 0, -1):
