@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import pickle
 import sqlite3
+import threading
 from contextlib import closing
 
 import numpy as np
@@ -61,6 +62,20 @@ def test_processes_never_spend_the_same_unit(tmp_path, train, mechanism):
     assert sum(counts) == len(history) == guard.status().queries_asked
     assert sum(row["cost"] for row in history) == 60
     assert [row["number"] for row in history] == list(range(1, len(history) + 1))
+
+
+def test_a_second_turn_waits_for_the_first(tmp_path):
+    first, second = (
+        ReusableHoldout(None, X, Gaussian(9, 0.1), path=tmp_path / "state") for _ in range(2)
+    )
+    other = threading.Thread(target=second.ask, args=(identity,))
+    with first._ledger.turn() as turn:
+        other.start()
+        other.join(0.5)
+        assert other.is_alive()
+        turn.state["asked"] += 1
+    other.join(30)
+    assert first.status().queries_asked == 2
 
 
 def test_a_later_run_goes_on_with_what_is_left(tmp_path):
