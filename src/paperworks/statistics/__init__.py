@@ -1,5 +1,6 @@
 """Estimators and guarantees of statistics."""
 
+from paperworks.statistics.adaptive import ReusableHoldout, plan_holdout
 from paperworks.statistics.presto import (
     PrestoClassifier,
     PrestoClassifierCV,
@@ -44,4 +45,6 @@ __all__ = [
     "MixtureClasses",
     "ContrastiveClasses",
     "FiniteClasses",
+    "ReusableHoldout",
+    "plan_holdout",
 ]
