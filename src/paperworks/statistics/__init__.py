@@ -6,10 +6,24 @@ from paperworks.statistics.presto import (
     PrestoPath,
     presto_path,
 )
+from paperworks.statistics.quantile_aggregation import (
+    GaussianQuantileNetwork,
+    QuantileAggregator,
+    QuantileScores,
+    SimultaneousQuantileNetwork,
+    quantile_scores,
+    uncross,
+)
 
 __all__ = [
     "PrestoClassifier",
     "PrestoClassifierCV",
     "presto_path",
     "PrestoPath",
+    "QuantileAggregator",
+    "GaussianQuantileNetwork",
+    "SimultaneousQuantileNetwork",
+    "quantile_scores",
+    "QuantileScores",
+    "uncross",
 ]
