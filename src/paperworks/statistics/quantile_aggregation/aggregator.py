@@ -91,9 +91,9 @@ class QuantileAggregator(BaseEstimator):
         ``"cv+"`` nests the cross-fitting, for :meth:`predict_interval` without further data.
     hidden, layers : int, default=64, 2
         Width and depth of local weights' network.
-    lr : float or None, default=None
-        Step of Adam; by default 1e-3 for local weights and 1e-2 for global ones, whose softmax has
-        far to go (the authors: 1e-3 and 5e-4 for both).
+    lr : float, default=1e-3
+        Step of Adam for the network; global logits, which have far to go, take ten times that (the
+        authors: 1e-3 and 5e-4 for both).
     weight_decay, batch_size, max_epochs, patience, validation_fraction
         Default 1e-7, 0 (the authors' rule, ``2 ** (3 + floor(log10 n))``), 500, 25, 0.2: training
         stops when the loss on the rows held out has not fallen for ``patience`` epochs.
@@ -114,7 +114,7 @@ class QuantileAggregator(BaseEstimator):
     converged_ : bool
         Whether the training of all weights stopped by itself; a ``ConvergenceWarning`` says so too.
     n_epochs_ : int
-        Epochs of the final weights.
+        Epochs of the final weights, in both stages where they are local.
     n_base_fits_ : int
         Fits of each base model: K + 1, or K (K - 1) / 2 + K + 1 with calibration.
     n_features_in_ : int
@@ -167,7 +167,7 @@ class QuantileAggregator(BaseEstimator):
         calibration: Literal["cv+"] | None = None,
         hidden: int = 64,
         layers: int = 2,
-        lr: float | None = None,
+        lr: float = 1e-3,
         weight_decay: float = 1e-7,
         batch_size: int = 0,
         max_epochs: int = 500,
@@ -232,8 +232,10 @@ class QuantileAggregator(BaseEstimator):
             X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True)
             y = np.asarray(y, dtype=np.float64)
         n = len(y)
-        if n < max(2, 2 if precomputed else self.cv):
-            raise ValueError(f"{n} rows are too few: cv={self.cv} folds need at least {self.cv}")
+        least = 2 if precomputed else self.cv
+        if n < least:
+            reason = "to stop the training by one" if precomputed else f"for cv={self.cv} folds"
+            raise ValueError(f"n_samples={n} is too few: {least} rows are needed {reason}")
         self._calibration = None
         seed = int(rng.randint(2**31 - 1))
         if precomputed:
@@ -244,17 +246,15 @@ class QuantileAggregator(BaseEstimator):
             trained = [self._aggregate]
         else:
             trained = self._fit_nested(X, y, seed)
-        self.converged_ = all(each.course.converged for each in trained)
-        self.n_epochs_ = self._aggregate.course.epochs
+        self.converged_ = all(course.converged for each in trained for course in each.courses)
+        self.n_epochs_ = sum(course.epochs for course in self._aggregate.courses)
         return self
 
     def _fit_nested(self, X: Any, y: FloatArray, seed: int) -> list[Any]:
         """Cross-fit base models, learn the final weights and, for CV+, those of each fold."""
         bases = base_models(self.estimators, self.levels_)
         self.names_ = [base.name for base in bases]
-        folds = [
-            test for _, test in KFold(self.cv, shuffle=True, random_state=seed).split(X)
-        ]
+        folds = [test for _, test in KFold(self.cv, shuffle=True, random_state=seed).split(X)]
         nested = self.calibration == "cv+"
         out: list[tuple[int, ...]] = [(), *((k,) for k in range(self.cv))]
         if nested:
@@ -286,10 +286,7 @@ class QuantileAggregator(BaseEstimator):
                 others = [other for other in range(self.cv) if other != k]
                 inner = np.concatenate([folds[other] for other in others])
                 seen = np.concatenate(
-                    [
-                        fits[(min(k, other), max(k, other))].predictions[other]
-                        for other in others
-                    ]
+                    [fits[(min(k, other), max(k, other))].predictions[other] for other in others]
                 )
                 aggregate = self._learn(seen, y[inner], X[inner], seed)
                 quantiles[rows] = aggregate.quantiles(held[rows], X[rows])
@@ -309,7 +306,6 @@ class QuantileAggregator(BaseEstimator):
         if self.adaptive_margin:
             median = int(np.argmin(np.abs(self.levels_ - 0.5)))
             residuals = (y - predictions[:, :, median].mean(axis=1)) / (y.std() or 1.0)
-        lr = self.lr if self.lr is not None else (1e-3 if local else 1e-2)
         return Aggregate(
             predictions,
             y,
@@ -323,7 +319,7 @@ class QuantileAggregator(BaseEstimator):
             self.crossing_penalty,
             margins(self.levels_, self.margin, residuals),
             Schedule(
-                lr,
+                self.lr,
                 self.weight_decay,
                 self.batch_size,
                 self.max_epochs,
@@ -503,7 +499,9 @@ class QuantileAggregator(BaseEstimator):
             return _table(self.base_models_, X), X
         P = self._check_predictions(predictions, None if X is None else len(X))
         if P.shape[1] != len(self.names_):
-            raise ValueError(f"predictions of {P.shape[1]} models, but fit() had {len(self.names_)}")
+            raise ValueError(
+                f"predictions of {P.shape[1]} models, but fit() had {len(self.names_)}"
+            )
         return P, X
 
     def _is_precomputed(self) -> bool:

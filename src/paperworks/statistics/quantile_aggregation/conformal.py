@@ -11,7 +11,8 @@ empirical quantile of the larger of the two; the asymmetric form moves each end 
 What is promised, for exchangeable rows and on average over them and not for each x:
 
     split   P(y inside) >= 1 - a
-    CV+     P(y inside) >= 1 - 2 a - excess,  excess = min(2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1))
+    CV+     P(y inside) >= 1 - 2 a - excess
+            excess = min(2 (1 - 1/K) / (n/K + 1), (1 - K/n) / (K + 1)) for n rows in K folds
 
 In the asymmetric form of CV+ each end has that bound for itself at a/2, so the excess counts twice.
 In practice CV+ covers about 1 - a.

@@ -153,9 +153,7 @@ def crossing_penalty(q: Tensor, margins: Tensor) -> Tensor:
     return short.clamp(min=0).mean()
 
 
-def margins(
-    levels: FloatArray, margin: float, residuals: FloatArray | None = None
-) -> FloatArray:
+def margins(levels: FloatArray, margin: float, residuals: FloatArray | None = None) -> FloatArray:
     """Margins ``(m, m)`` between pairs of levels, the lower level first.
 
     Without ``residuals`` all are ``margin``. With them (y less a pilot's median) the margins are

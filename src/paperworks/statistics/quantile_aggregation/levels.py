@@ -60,8 +60,7 @@ def check_table(q: ArrayLike, levels: FloatArray, name: str = "q") -> FloatArray
     table = np.asarray(q, dtype=np.float64)
     if table.ndim != 2 or table.shape[1] != len(levels):
         raise ValueError(
-            f"{name} must be (n, {len(levels)}), one column for each level, got shape "
-            f"{table.shape}"
+            f"{name} must be (n, {len(levels)}), one column for each level, got shape {table.shape}"
         )
     check_finite(table, name)
     return table

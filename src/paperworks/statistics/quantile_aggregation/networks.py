@@ -78,9 +78,7 @@ class _QuantileNet(BaseEstimator):
             self.patience,
             self.validation_fraction,
         )
-        X, y = validate_data(
-            self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2
-        )
+        X, y = validate_data(self, X, y, dtype=np.float64, y_numeric=True, ensure_min_samples=2)
         y = np.asarray(y, dtype=np.float64)
         self.centre_, self.scale_ = float(y.mean()), float(y.std()) or 1.0
         spread = X.std(axis=0)
@@ -102,7 +100,14 @@ class _QuantileNet(BaseEstimator):
             return self._held_out_loss(x[held], target[held])
 
         course = training.train(
-            network, loss, validate, rows, schedule, generator, type(self).__name__
+            list(network.parameters()),
+            network,
+            loss,
+            validate,
+            rows,
+            schedule,
+            generator,
+            type(self).__name__,
         )
         self.n_epochs_, self.converged_ = course.epochs, course.converged
         return self

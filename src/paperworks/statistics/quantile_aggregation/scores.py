@@ -65,9 +65,7 @@ class QuantileScores:
     crossing: float
 
 
-def quantile_scores(
-    y: ArrayLike, q: ArrayLike, levels: Levels | None = None
-) -> QuantileScores:
+def quantile_scores(y: ArrayLike, q: ArrayLike, levels: Levels | None = None) -> QuantileScores:
     """Score predicted quantiles against what was observed.
 
     Parameters

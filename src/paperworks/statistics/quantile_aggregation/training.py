@@ -87,6 +87,7 @@ def split_rows(n: int, fraction: float, generator: torch.Generator) -> tuple[Ten
 
 
 def train(
+    parameters: list[nn.Parameter],
     network: nn.Module,
     loss: Callable[[Tensor], Tensor],
     validate: Callable[[], Tensor],
@@ -95,7 +96,7 @@ def train(
     generator: torch.Generator,
     name: str,
 ) -> Course:
-    """Train ``network`` in place; it ends with the parameters of its best epoch.
+    """Train ``parameters`` of ``network`` in place; it ends as it was after its best epoch.
 
     ``loss(batch)`` is the loss on those rows, ``validate()`` the loss on the rows held out. The
     untrained network counts as epoch 0, so that training never ends behind where it began.
@@ -103,7 +104,7 @@ def train(
     size = schedule.rows_a_batch(len(rows))
     # AMSGrad, as the authors train.
     optimizer = torch.optim.Adam(
-        network.parameters(), schedule.lr, weight_decay=schedule.weight_decay, amsgrad=True
+        parameters, schedule.lr, weight_decay=schedule.weight_decay, amsgrad=True
     )
 
     def held_out() -> float:
