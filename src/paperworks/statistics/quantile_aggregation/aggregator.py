@@ -198,9 +198,7 @@ class QuantileAggregator(BaseEstimator):
         self.n_jobs = n_jobs
         self.random_state = random_state
 
-    def fit(
-        self, X: ArrayLike | None, y: ArrayLike, predictions: ArrayLike | None = None
-    ) -> QuantileAggregator:
+    def fit(self, X: Any, y: Any, predictions: ArrayLike | None = None) -> QuantileAggregator:
         """Fit base models and weights.
 
         Parameters
@@ -236,7 +234,7 @@ class QuantileAggregator(BaseEstimator):
         if n < least:
             reason = "to stop the training by one" if precomputed else f"for cv={self.cv} folds"
             raise ValueError(f"n_samples={n} is too few: {least} rows are needed {reason}")
-        self._calibration = None
+        self._calibration: Calibration | None = None
         seed = int(rng.randint(2**31 - 1))
         if precomputed:
             self.oof_predictions_ = self._check_predictions(predictions, n)
@@ -355,7 +353,7 @@ class QuantileAggregator(BaseEstimator):
         q = self.predict(X, predictions)
         return -quantile_scores(y, q, self.levels_).wis
 
-    def model_weights(self, X: ArrayLike | None = None) -> FloatArray:
+    def model_weights(self, X: Any = None) -> FloatArray:
         """The weights that :meth:`predict` uses.
 
         Parameters
@@ -405,7 +403,7 @@ class QuantileAggregator(BaseEstimator):
 
     def predict_interval(
         self,
-        X: ArrayLike | None,
+        X: Any,
         coverage: float = 0.8,
         *,
         symmetric: bool = True,
@@ -543,11 +541,11 @@ class QuantileAggregator(BaseEstimator):
             raise ValueError("train_through=True needs an operator: set non_crossing")
         for name in ("crossing_penalty", "margin"):
             value = getattr(self, name)
-            if not (isinstance(value, Real) and 0 <= value < np.inf):
+            if not (isinstance(value, Real) and 0 <= float(value) < np.inf):
                 raise ValueError(f"{name} must be a number >= 0, got {value!r}")
         for name, least in (("cv", 3 if self.calibration else 2), ("hidden", 1), ("layers", 1)):
             value = getattr(self, name)
-            if not (isinstance(value, Integral) and value >= least):
+            if not (isinstance(value, Integral) and int(value) >= least):
                 raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
         if self._is_precomputed() and self.calibration:
             raise ValueError(

@@ -90,7 +90,7 @@ class BaseModel:
         fresh.__dict__.update(self.__dict__)
         fresh.estimator = clone(self.estimator)
         parameters = fresh.estimator.get_params()
-        unset = {
+        unset: dict[str, Any] = {
             key: random_state
             for key, value in parameters.items()
             if key.split("__")[-1] == "random_state" and value is None

@@ -56,7 +56,7 @@ class _QuantileNet(BaseEstimator):
         self.validation_fraction = validation_fraction
         self.random_state = random_state
 
-    def fit(self, X: ArrayLike, y: ArrayLike) -> Any:
+    def fit(self, X: Any, y: Any) -> Any:
         """Fit to features ``X`` (n, d) and targets ``y`` (n,), n >= 2.
 
         Returns
@@ -112,7 +112,7 @@ class _QuantileNet(BaseEstimator):
         self.n_epochs_, self.converged_ = course.epochs, course.converged
         return self
 
-    def predict(self, X: ArrayLike) -> FloatArray:
+    def predict(self, X: Any) -> FloatArray:
         """Quantiles of each row of ``X`` (n, d): ``(n, m)``, one column for each level."""
         import torch
 
