@@ -207,10 +207,11 @@ def test_calibration_moves_intervals_and_leaves_quantiles_alone():
         plain.predict_interval(X)
 
 
+@pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
 def test_copies_threads_and_pickles_agree():
     X, y = data()
-    model = quick([("linear", QuantileRegressor(alpha=0))], calibration="cv+", weights="local")
-    model.fit(X, y)
+    model = quick([("table", NormalTable(0.5))], calibration="cv+", weights="local", cv=3)
+    model.set_params(max_epochs=10, patience=3).fit(X, y)
     with parallel_config(backend="threading"):
         shared = clone(model).set_params(n_jobs=2).fit(X, y)
     for other in (clone(model).fit(X, y), shared, pickle.loads(pickle.dumps(model))):

@@ -40,7 +40,7 @@ class _QuantileNet(BaseEstimator):
         lr: float = 1e-3,
         weight_decay: float = 1e-5,
         batch_size: int = 0,
-        max_epochs: int = 200,
+        max_epochs: int = 400,
         patience: int = 20,
         validation_fraction: float = 0.2,
         random_state: Any = None,
@@ -162,7 +162,7 @@ class GaussianQuantileNetwork(_QuantileNet):
         Of Adam, as in the authors' grid.
     batch_size : int, default=0
         Rows of a mini-batch; 0 takes the authors' rule, ``2 ** (3 + floor(log10 n))``.
-    max_epochs, patience : int, default=200, 20
+    max_epochs, patience : int, default=400, 20
         Training stops when the held-out loss has not fallen for ``patience`` epochs.
     validation_fraction : float, default=0.2
         Share of the rows held out for that.
@@ -238,7 +238,7 @@ class SimultaneousQuantileNetwork(_QuantileNet):
         Of Adam, as in the authors' grid.
     batch_size : int, default=0
         Rows of a mini-batch; 0 takes the authors' rule, ``2 ** (3 + floor(log10 n))``.
-    max_epochs, patience : int, default=200, 20
+    max_epochs, patience : int, default=400, 20
         Training stops when the held-out loss has not fallen for ``patience`` epochs.
     validation_fraction : float, default=0.2
         Share of the rows held out for that.
