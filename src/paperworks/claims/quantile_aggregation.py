@@ -8,7 +8,8 @@ The base models are the five on board with fixed settings, for all contenders th
 paper tunes each by twenty draws; nothing is tuned here, neither base models nor weights. The full
 tier has the eight UCI regression sets at hand, six of the paper's eight among them (yacht and naval
 are not), with at most 1,000 training and 2,000 test rows of each, 5 seeds as in the paper, and the
-9 deciles where the paper has 99 levels. The quick tier has scikit-learn's diabetes set, 5 levels and 3 folds.
+9 deciles where the paper has 99 levels. The quick tier has scikit-learn's diabetes set, 5 levels
+and 3 folds.
 
 "Global weights" is three contenders, one for each resolution, so that ours must beat the best.
 """

@@ -170,6 +170,10 @@ def _base_model(entry: Any, levels: FloatArray) -> BaseModel:
             f"sets its level), got {entry!r}"
         )
     name, estimator = entry[0], entry[1]
+    if isinstance(estimator, type):
+        raise ValueError(
+            f"base model {name!r} is a class: give an instance, {estimator.__name__}()"
+        )
     if not (hasattr(estimator, "fit") and hasattr(estimator, "predict")):
         raise ValueError(f"base model {name!r} has no fit and predict: {estimator!r}")
     parameter = entry[2] if len(entry) == 3 else None

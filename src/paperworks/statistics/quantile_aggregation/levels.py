@@ -19,7 +19,12 @@ def check_levels(levels: Levels | None) -> FloatArray:
     """Levels as ``(m,)`` float64; the default where ``levels`` is None."""
     if levels is None:
         return DEFAULT_LEVELS.copy()
-    found = np.asarray(levels, dtype=np.float64)
+    try:
+        found = np.asarray(levels, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"levels must be numbers such as [0.1, 0.5, 0.9], got {levels!r}"
+        ) from error
     if found.ndim != 1 or not len(found):
         raise ValueError(
             f"levels must be a list of numbers such as [0.1, 0.5, 0.9], got shape {found.shape}"
