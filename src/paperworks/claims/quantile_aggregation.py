@@ -110,14 +110,21 @@ def in_order(*, seed: int, device: str, data: str, by: str) -> TrialResult:
     return TrialResult({ORDERED: ordered, CROSSED: wis(raw)})
 
 
-def covered(*, seed: int, device: str, data: str, single: list[str], folds: int) -> TrialResult:
+def covered(
+    *, seed: int, device: str, data: str, single: list[str], weights: Any, folds: int
+) -> TrialResult:
     """How far the share of test rows inside calibrated 80 % intervals is from 80 %.
 
     The larger distance of the two forms; and what chance explains for as many test rows.
     """
     X, y, X_test, y_test = load(data, seed)
     model = QuantileAggregator(
-        single, [0.1, 0.5, 0.9], cv=folds, calibration="cv+", random_state=seed
+        single,
+        [0.1, 0.5, 0.9],
+        weights=weights,
+        cv=folds,
+        calibration="cv+",
+        random_state=seed,
     ).fit(X, y)
     distance = []
     for symmetric in (True, False):
@@ -200,9 +207,11 @@ CLAIMS = (
         ours=CALIBRATED,
         contenders=(SLACK,),
         trial=covered,
-        quick=Tier(works=_works(_QUICK, single=["linear", "forest"], folds=3), seeds=5),
+        quick=Tier(
+            works=_works(_QUICK, single=["linear", "forest"], weights="global", folds=3), seeds=5
+        ),
         full=Tier(
-            works=_works(UCI, single=["linear", "forest", "lightgbm"], folds=3),
+            works=_works(UCI, single=["linear", "forest", "lightgbm"], weights="local", folds=3),
             seeds=5,
             timeout=1800,
         ),
