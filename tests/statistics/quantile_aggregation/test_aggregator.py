@@ -87,6 +87,20 @@ def test_no_model_predicts_a_row_it_was_fitted_to(nested):
         assert sorted(len(seen) for seen in folds) == [20] * 6 + [30] * 4
 
 
+def test_a_row_does_not_touch_what_calibrates_with_it():
+    """Neither models nor weights that predict a fold have seen its targets."""
+    X, y = data(60)
+    bases = [("linear", QuantileRegressor(alpha=0)), ("table", NormalTable(1.0))]
+    model = quick(bases, cv=3, calibration="cv+", max_epochs=20, patience=5)
+    before = clone(model).fit(X, y)._calibration
+    y_other = y.copy()
+    y_other[7] += 100
+    after = clone(model).fit(X, y_other)._calibration
+    same = before.fold == before.fold[7]
+    np.testing.assert_array_equal(before.quantiles[same], after.quantiles[same])
+    assert not np.isclose(before.quantiles[~same], after.quantiles[~same]).any()
+
+
 def test_weights_are_learned_on_rows_that_the_models_did_not_see():
     """A model that knows its rows by heart gets no weight."""
     X, y = data()

@@ -11,7 +11,7 @@ from paperworks.claims import quantile_aggregation as claims
 
 
 def test_splits_are_disjoint_random_and_of_the_stated_size():
-    X, y, X_test, y_test = claims.load("diabetes", 0)
+    X, _, X_test, y_test = claims.load("diabetes", 0)
     assert (len(X), len(X_test)) == (354, 88)
     rows = {tuple(row) for row in X}
     assert not any(tuple(row) in rows for row in X_test)
@@ -22,7 +22,7 @@ def test_splits_are_disjoint_random_and_of_the_stated_size():
 def test_the_eight_sets_are_there():
     assert len(set(claims.UCI)) == 8
     for name in claims.UCI:
-        X, y, X_test, y_test = claims.load(name, 0)
+        X, y, _, y_test = claims.load(name, 0)
         assert 400 <= len(X) == len(y) <= 1000
         assert len(y_test) <= 2000
         assert np.isfinite(X).all()
