@@ -33,7 +33,7 @@ def test_gaussian_network_finds_normal_quantiles():
 
 
 def test_simultaneous_network_finds_skewed_quantiles_and_the_gaussian_cannot():
-    X, y = spreading(3000, lambda rng, n: rng.exponential(size=n))
+    X, y = spreading(2000, lambda rng, n: rng.exponential(size=n))
     x = np.array([[0.1], [0.5], [0.9]])
     truth = x + (1 + x) * expon.ppf(LEVELS)
     error = {

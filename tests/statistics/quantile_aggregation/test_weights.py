@@ -126,8 +126,8 @@ def test_fine_weights_use_other_levels():
 def test_local_weights_follow_x_where_global_cannot(resolution):
     """One model is right for x < 0, the other for x > 0."""
     rng = np.random.default_rng(0)
-    X = rng.uniform(-1, 1, size=(1500, 1))
-    y = rng.normal(size=1500)
+    X = rng.uniform(-1, 1, size=(800, 1))
+    y = rng.normal(size=800)
     good = norm.ppf(LEVELS)[None]
     left = X < 0
     P = np.stack([np.where(left, good, good + 4), np.where(left, good + 4, good)], axis=1)
@@ -139,7 +139,7 @@ def test_local_weights_follow_x_where_global_cannot(resolution):
         share = share.sum(axis=2)[:, :, 2]
     assert share[0, 0] > 0.9
     assert share[1, 1] > 0.9
-    best = quantile_scores(y, np.tile(good, (1500, 1)), LEVELS).wis
+    best = quantile_scores(y, np.tile(good, (800, 1)), LEVELS).wis
     assert -local.score(X, y, P) < 1.1 * best
     assert -fit(P, y, X, resolution=resolution).score(X, y, P) > 1.3 * best
 
