@@ -12,6 +12,10 @@ are not), with at most 1,000 training and 2,000 test rows of each, 5 seeds as in
 and 3 folds.
 
 "Global weights" is three contenders, one for each resolution, so that ours must beat the best.
+
+The paper says of coverage that it is at least what was asked for on every set; that is
+`covers-at-least`. It was added when a first seed of `covers-no-more` had shown intervals that cover
+too much.
 """
 
 from __future__ import annotations
@@ -34,6 +38,7 @@ GLOBAL = ("global, coarse", "global, medium", "global, fine")
 SINGLE = ("gaussian", "network", "forest", "lightgbm", "linear")
 ORDERED, CROSSED = "in order", "as predicted"
 CALIBRATED, SLACK = "calibrated", "binomial slack"
+COVERAGE, FLOOR = "coverage", "0.8 less binomial slack"
 
 _TRAIN, _TEST = 1000, 2000
 _COVERAGE = 0.8
@@ -113,9 +118,10 @@ def in_order(*, seed: int, device: str, data: str, by: str) -> TrialResult:
 def covered(
     *, seed: int, device: str, data: str, single: list[str], weights: Any, folds: int
 ) -> TrialResult:
-    """How far the share of test rows inside calibrated 80 % intervals is from 80 %.
+    """Share of test rows inside calibrated 80 % intervals, and what chance explains.
 
-    The larger distance of the two forms; and what chance explains for as many test rows.
+    Of the symmetric and the asymmetric form the one counts that covers less, and the one that is
+    further from 80 %.
     """
     X, y, X_test, y_test = load(data, seed)
     model = QuantileAggregator(
@@ -126,13 +132,20 @@ def covered(
         calibration="cv+",
         random_state=seed,
     ).fit(X, y)
-    distance = []
+    found = []
     for symmetric in (True, False):
         low, high = model.predict_interval(X_test, _COVERAGE, symmetric=symmetric).T
-        distance.append(abs(np.mean((low <= y_test) & (y_test <= high)) - _COVERAGE))
+        found.append(np.mean((low <= y_test) & (y_test <= high)))
     n = len(y_test)
     low, high = binom.interval(_CONFIDENCE, n, _COVERAGE)
-    return TrialResult({CALIBRATED: max(distance), SLACK: (high - low) / (2 * n)})
+    return TrialResult(
+        {
+            CALIBRATED: max(abs(share - _COVERAGE) for share in found),
+            SLACK: (high - low) / (2 * n),
+            COVERAGE: min(found),
+            FLOOR: low / n,
+        }
+    )
 
 
 UCI = (
@@ -163,6 +176,20 @@ def _works(sets: tuple[str, ...], **more: Any) -> list[dict[str, Any]]:
 
 
 _QUICK = ("diabetes",)
+_COVER: dict[str, Any] = {
+    **_COMMON,
+    "effect": Effect("difference", 0.0),
+    "trial": covered,
+    "quick": Tier(
+        works=_works(_QUICK, single=["linear", "forest"], weights="global", folds=3), seeds=5
+    ),
+    "full": Tier(
+        works=_works(UCI, single=["linear", "forest", "lightgbm"], weights="local", folds=3),
+        seeds=5,
+        timeout=1800,
+    ),
+    "requires": _NEEDS,
+}
 
 CLAIMS = (
     Claim(
@@ -195,26 +222,28 @@ CLAIMS = (
         ),
     ),
     Claim(
-        **_COMMON,
-        name="calibrated-coverage",
+        **_COVER,
+        name="covers-at-least",
         statement=(
             "Intervals calibrated by nested cross-fitting (CV+), in the symmetric form and in the "
-            "asymmetric one, cover 80 % of new rows, no further from it than chance explains."
+            "asymmetric one, cover at least 80 % of new rows, but for what chance explains."
+        ),
+        metric="share of held-out rows inside 80 % intervals, the smaller of the two forms",
+        better="higher",
+        ours=COVERAGE,
+        contenders=(FLOOR,),
+    ),
+    Claim(
+        **_COVER,
+        name="covers-no-more",
+        statement=(
+            "Intervals calibrated by nested cross-fitting (CV+), in the symmetric form and in the "
+            "asymmetric one, cover 80 % of new rows, no further from it in either direction than "
+            "chance explains."
         ),
         metric="distance of coverage from 0.8, the larger of the two forms",
         better="lower",
-        effect=Effect("difference", 0.0),
         ours=CALIBRATED,
         contenders=(SLACK,),
-        trial=covered,
-        quick=Tier(
-            works=_works(_QUICK, single=["linear", "forest"], weights="global", folds=3), seeds=5
-        ),
-        full=Tier(
-            works=_works(UCI, single=["linear", "forest", "lightgbm"], weights="local", folds=3),
-            seeds=5,
-            timeout=1800,
-        ),
-        requires=_NEEDS,
     ),
 )
