@@ -24,6 +24,14 @@ from paperworks.statistics.pretraining import (
     informative_condition,
     unlabelled_rows_needed,
 )
+from paperworks.statistics.quantile_aggregation import (
+    GaussianQuantileNetwork,
+    QuantileAggregator,
+    QuantileScores,
+    SimultaneousQuantileNetwork,
+    quantile_scores,
+    uncross,
+)
 
 __all__ = [
     "PrestoClassifier",
@@ -47,4 +55,10 @@ __all__ = [
     "FiniteClasses",
     "ReusableHoldout",
     "plan_holdout",
+    "QuantileAggregator",
+    "GaussianQuantileNetwork",
+    "SimultaneousQuantileNetwork",
+    "quantile_scores",
+    "QuantileScores",
+    "uncross",
 ]
