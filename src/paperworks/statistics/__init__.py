@@ -1,5 +1,15 @@
 """Estimators and guarantees of statistics."""
 
+from paperworks.statistics.pac_code import (
+    PACCodeSets,
+    PartialProgram,
+    ScoredProgram,
+    SetReport,
+    calibration_size,
+    read_programs,
+    score_programs,
+    write_programs,
+)
 from paperworks.statistics.presto import (
     PrestoClassifier,
     PrestoClassifierCV,
@@ -8,6 +18,14 @@ from paperworks.statistics.presto import (
 )
 
 __all__ = [
+    "PACCodeSets",
+    "PartialProgram",
+    "ScoredProgram",
+    "SetReport",
+    "calibration_size",
+    "read_programs",
+    "score_programs",
+    "write_programs",
     "PrestoClassifier",
     "PrestoClassifierCV",
     "presto_path",
