@@ -17,6 +17,7 @@ from paperworks.cli import (
     difficulty,
     diffusion,
     learning_curves,
+    pac_code,
     passk,
     recipe,
     report,
@@ -43,6 +44,7 @@ app.add_typer(data.app, name="data", rich_help_panel=CLAIMS)
 app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
+app.add_typer(pac_code.app, name="pac-code", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
 scaling.app.command("recipe")(recipe.recipe)
 scaling.app.command("encoder-decoder")(scaling_nmt.encoder_decoder)

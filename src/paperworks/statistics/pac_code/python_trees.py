@@ -86,6 +86,9 @@ class _Places:
             return None
         there: Any = node
         begin = self.at(there.lineno, there.col_offset)
+        for each in getattr(node, "decorator_list", []):  # they come before the place of the rest
+            first = self.at(each.lineno, each.col_offset) - self._shift
+            begin = min(begin, self._source.rindex("@", 0, first) + self._shift)
         return begin, self.at(there.end_lineno, there.end_col_offset)
 
     def comments(self) -> tuple[tuple[int, int], ...]:
@@ -128,7 +131,7 @@ def _draft(node: ast.AST, places: _Places) -> Draft:
             draft.fields[name] = kept
             if blank:
                 label.append((name, tuple(blank)))
-        else:
+        elif value is not None or isinstance(node, ast.Constant):
             label.append((name, type(value).__name__, repr(value)))
     draft.label = tuple(label)
     return draft

@@ -100,14 +100,12 @@ class ScoredProgram:
 
 
 def _logprob(value: Any, where: str) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        try:
-            value = float(value)  # NumPy's and torch's numbers
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"log-probability of {where} must be a number, got {value!r}"
-            ) from None
-    value = float(value)
+    try:
+        if isinstance(value, (bool, str)):
+            raise TypeError
+        value = float(value)  # NumPy's and torch's numbers too
+    except (TypeError, ValueError):
+        raise ValueError(f"log-probability of {where} must be a number, got {value!r}") from None
     if math.isnan(value) or value == -math.inf:
         raise ValueError(
             f"log-probability of {where} must be finite, got {value}; the model cannot have "

@@ -114,7 +114,7 @@ def _generate(
     import torch
 
     longest = max(map(len, ids))
-    pad = tokenizer.pad_token_id if tokenizer.pad_token_id is not None else 0
+    pad = getattr(tokenizer, "pad_token_id", None) or 0
     tokens = torch.tensor([[pad] * (longest - len(row)) + row for row in ids], device=model.device)
     mask = torch.tensor([[0] * (longest - len(row)) + [1] * len(row) for row in ids])
     mask = mask.to(model.device)

@@ -20,6 +20,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
@@ -208,8 +209,9 @@ class PACCodeSets(BaseEstimator):
         misses = np.zeros(len(levels), dtype=np.int64)
         removed = np.zeros(len(levels))
         for family, truth in zip(families, truths, strict=True):
-            misses += ~_contained(family, truth)
-            removed += [each.removed for each in family]
+            held, gone = _judged(family, truth)
+            misses += ~held
+            removed += gone
         # The first level with too many misses ends it. The sets are nested, so that a later one
         # cannot have fewer; with any family of sets this rule keeps the guarantee.
         too_many = np.flatnonzero(misses > allowed)
@@ -331,7 +333,7 @@ class PACCodeSets(BaseEstimator):
         """The levels, all parameters checked."""
         check_level("epsilon", self.epsilon)
         check_level("delta", self.delta)
-        if isinstance(self.max_holes, bool) or self.max_holes != int(self.max_holes):
+        if isinstance(self.max_holes, bool) or not isinstance(self.max_holes, Integral):
             raise ValueError(f"max_holes must be a whole number, got {self.max_holes!r}")
         if self.max_holes < 1:
             raise ValueError(f"max_holes must be >= 1, got {self.max_holes}")
@@ -455,11 +457,16 @@ def _listed(programs: Iterable[ScoredProgram | Mapping[str, Any]]) -> list[Score
     return listed
 
 
-def _contained(family: Sequence[PartialProgram], truth: ProgramTree) -> NDArray[np.bool_]:
-    """Whether the truth is in the set of each level; equal cuts are looked at once."""
-    known: dict[tuple[int, ...], bool] = {}
-    return np.array([known.setdefault(e.cut, e.contains(truth)) if e.cut not in known
-                     else known[e.cut] for e in family])
+def _judged(
+    family: Sequence[PartialProgram], truth: ProgramTree
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Of each level: whether the truth is in the set, and the share of nodes removed."""
+    known: dict[tuple[int, ...], tuple[bool, float]] = {}
+    for each in family:
+        if each.cut not in known:  # many levels share a cut
+            known[each.cut] = each.contains(truth), each.removed
+    held, gone = zip(*(known[each.cut] for each in family), strict=True)
+    return np.array(held), np.array(gone)
 
 
 def _level(family: Sequence[PartialProgram], at: int) -> PartialProgram:

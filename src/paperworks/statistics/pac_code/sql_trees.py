@@ -2,8 +2,7 @@
 
 sqlglot keeps the place in the text of names alone. The rest is seen while it parses: each of its
 ``_parse_*`` methods is watched, and a node gets the tokens that the method consumed which returned
-it. Where several did, it is the shortest stretch that holds all of the node's children: the method
-for something in brackets returns what stands within them.
+it, the longest stretch where several did, and those of its children.
 """
 
 from __future__ import annotations
@@ -51,7 +50,7 @@ def parse_sql(text: str, dialect: str = "") -> ProgramTree:
         raise ProgramError(f"a program is one statement, got {len(trees)}: {text.strip()[:120]!r}")
     if isinstance(trees[0], glot.exp.Command):
         raise ProgramError(f"sqlglot does not parse this statement: {text.strip()[:120]!r}")
-    return flatten(_draft(trees[0], parser.seen, True), text)
+    return flatten(_draft(trees[0], _Seen(parser.seen, tokens), True), text)
 
 
 def _sqlglot() -> Any:
@@ -105,7 +104,7 @@ def _watching(dialect: type) -> Any:
     return type(f"Watching{base.__name__}", (base,), {"__init__": start, **methods})
 
 
-def _draft(node: Any, seen: dict[int, list[tuple[int, int]]], unit: bool) -> Draft:
+def _draft(node: Any, seen: _Seen, unit: bool) -> Draft:
     glot = _sqlglot()
     label: list[Any] = [type(node).__name__]
     draft = Draft(None, None, unit=unit)
@@ -135,25 +134,29 @@ def _draft(node: Any, seen: dict[int, list[tuple[int, int]]], unit: bool) -> Dra
         else:
             label.append((name, repr(value)))
     draft.label = tuple(label)
-    draft.span = _span(node, draft, seen)
+    inside = [child.span for child in draft.children() if child.span is not None]
+    draft.span = seen.span(node, inside)
     return draft
 
 
-def _span(
-    node: Any, draft: Draft, seen: dict[int, list[tuple[int, int]]]
-) -> tuple[int, int] | None:
-    inside = [child.span for child in draft.children() if child.span is not None]
-    begin = min((span[0] for span in inside), default=None)
-    end = max((span[1] for span in inside), default=None)
-    fitting = [
-        span
-        for span in seen.get(id(node), [])
-        if begin is None or (span[0] <= begin and end is not None and end <= span[1])
-    ]
-    if fitting:
-        return min(fitting, key=lambda span: span[1] - span[0])
-    if begin is not None and end is not None:
+class _Seen:
+    """What was seen while parsing, and the words that only the statement around was seen to read."""
+
+    def __init__(self, stretches: dict[int, list[tuple[int, int]]], tokens: list[Any]) -> None:
+        self._stretches, self._tokens = stretches, tokens
+
+    def span(self, node: Any, inside: list[tuple[int, int]]) -> tuple[int, int] | None:
+        """Where a node stands, given where its children do."""
+        found = inside + self._stretches.get(id(node), [])
+        if not found and "start" in node.meta:
+            found = [(node.meta["start"], node.meta["end"] + 1)]
+        if not found:
+            return None
+        begin, end = min(each[0] for each in found), max(each[1] for each in found)
+        if isinstance(node, _sqlglot().exp.Select):  # as an operand of UNION
+            words = ("SELECT", "DISTINCT", "ALL")
+            for token in reversed([each for each in self._tokens if each.end < begin]):
+                if token.text.upper() not in words:
+                    break
+                begin = token.start
         return begin, end
-    if "start" in node.meta:
-        return node.meta["start"], node.meta["end"] + 1
-    return None

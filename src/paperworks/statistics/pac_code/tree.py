@@ -160,9 +160,9 @@ def _settle_spans(node: Draft) -> None:
 def charge(tree: ProgramTree, program: ScoredProgram) -> NDArray[np.float64]:
     """Negative log-likelihood of each node: every token is charged to one node.
 
-    A token goes to the deepest node that owns one of its characters (the first of them in the
-    text), so that a token ``(x`` belongs to ``x`` and not to the call. A token without text, and
-    one that lies outside the program, goes to the root; one within a comment to none.
+    A token goes to the deepest node that owns one of its characters, blanks apart (the first of
+    them in the text), so that a token ``(x`` belongs to ``x`` and not to the call. A token without
+    text goes to the root; one that is only part of a comment to none.
 
     Departure: the authors' code charges a token to every node that it touches, so that the costs
     of the nodes sum to more than the program's. With the rule here they sum to it exactly,
@@ -178,7 +178,8 @@ def charge(tree: ProgramTree, program: ScoredProgram) -> NDArray[np.float64]:
     begin = len(program.prefix)
     for token, logprob in zip(program.tokens, program.logprobs, strict=True):
         end = begin + len(token)
-        touched = owner[begin:end]
+        seen = [at for at in range(begin, end) if not tree.text[at].isspace()]
+        touched = owner[seen or list(range(begin, end))]
         begin = end
         if touched.size and (touched < 0).all():
             continue
