@@ -84,7 +84,9 @@ def geoquery() -> list[Task]:
     tasks = []
     for at, (question, sql) in enumerate(pairs["test"]):
         best = np.argsort(-alike[at], kind="stable")[:SHOTS][::-1]  # the nearest comes last
-        shots = "".join(f"Question: {q}\nSQL: {s}\n\n" for q, s in map(pairs["train"].__getitem__, best))
+        shots = "".join(
+            f"Question: {q}\nSQL: {s}\n\n" for q, s in map(pairs["train"].__getitem__, best)
+        )
         tasks.append(Task(str(at), f"{shots}Question: {question}\nSQL:", sql, ""))
     return tasks
 

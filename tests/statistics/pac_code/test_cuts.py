@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations, product
+from itertools import combinations, pairwise, product
 
 import numpy as np
 import pytest
@@ -92,7 +92,7 @@ def test_several_thresholds_are_the_best_of_all_nested_chains(m):
         ]
         best = min(
             sum(map(len, chain)) for chain in product(*fitting)
-            if all(small <= large for large, small in zip(chain, chain[1:], strict=False))
+            if all(small <= large for large, small in pairwise(chain))
         )  # fmt: skip
         removed = best_cuts(parent, cost, taus, m)
         assert removed.sum() == best

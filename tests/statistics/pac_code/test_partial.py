@@ -77,9 +77,7 @@ def test_holes_in_sql():
     assert not clause.contains("SELECT a, b FROM u LIMIT 3")
 
 
-@given(
-    st.lists(st.sampled_from("ab?"), max_size=5), st.lists(st.sampled_from("abc"), max_size=6)
-)
+@given(st.lists(st.sampled_from("ab?"), max_size=5), st.lists(st.sampled_from("abc"), max_size=6))
 @hypothesis_settings(max_examples=200, deadline=None)
 def test_runs_of_items_match_as_regular_expressions_do(pattern, items):
     text = f"f({', '.join('h' if p == '?' else p for p in pattern)})"

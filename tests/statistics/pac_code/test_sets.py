@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import math
+from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
+from joblib import parallel_config
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 
@@ -17,6 +19,7 @@ from paperworks.statistics import PACCodeSets, ScoredProgram, read_programs, wri
 from paperworks.statistics.pac_code.records import from_json
 
 SURE, UNSURE = -0.01, -3.0
+WORDS = st.text(st.characters(exclude_categories=["Cs"]))  # half a surrogate pair has no UTF-8
 
 
 def program(text, doubtful=(), target=None, **rest):
@@ -64,7 +67,7 @@ def test_families_are_nested_in_program_and_meaning(method):
     assert masks[0].mean() > 0.9
     assert not masks[-1].any()
     assert len({mask.sum() for mask in masks}) > 2
-    for large, small in zip(masks, masks[1:], strict=False):
+    for large, small in pairwise(masks):
         assert (large >= small).all()
     assert all(each.holes <= 2 for each in family)
     if method != "uniform":
@@ -103,10 +106,12 @@ def test_prefix_counts_as_certain():
 def test_sql_end_to_end():
     pytest.importorskip("sqlglot")
     tokens = ["SELECT", " a", " FROM", " t", " WHERE", " x", " =", " 1"]
+
     def one(value):
         return ScoredProgram(
             tokens, [SURE] * 7 + [UNSURE], target=f"select a from t where x = {value}"
         )
+
     sets = PACCodeSets(language="sql", dialect="sqlite", max_holes=1)
     sets.fit([one(at) for at in range(30)])
     assert str(sets.predict([one(0)])[0]) == "SELECT a FROM t WHERE x = ??"
@@ -210,22 +215,15 @@ def test_alternatives_that_sum_to_one_pass():
 
 
 @given(
-    st.lists(st.tuples(st.text(min_size=1), st.floats(-50, 0)), min_size=1, max_size=5),
-    st.text(),
-    st.one_of(st.none(), st.text()),
+    st.lists(st.tuples(WORDS.filter(bool), st.floats(-50, 0)), min_size=1, max_size=5),
+    WORDS,
+    st.one_of(st.none(), WORDS),
 )
 @hypothesis_settings(max_examples=30, deadline=None)
 def test_files_keep_everything(tmp_path_factory, tokens, prompt, target):
     texts, logprobs = zip(*tokens, strict=True)
-    try:
-        scored = ScoredProgram(texts, logprobs, prompt=prompt, target=target)
-    except ValueError as error:
-        assert "empty" in str(error)
-        return
-    try:
-        (scored.text + prompt + (target or "")).encode()
-    except UnicodeEncodeError:  # half a surrogate pair has no UTF-8
-        return
+    assume("".join(texts).strip())
+    scored = ScoredProgram(texts, logprobs, prompt=prompt, target=target)
     for name in ("a.jsonl", "a.jsonl.gz"):
         path = tmp_path_factory.mktemp("files") / name
         write_programs(path, [scored, scored])
@@ -265,4 +263,6 @@ def test_it_is_an_estimator_and_does_not_look_at_how_many_jobs():
     assert clone(sets).get_params() == sets.get_params()
     some = sample(20)
     sets.method = "milp"
-    assert sets.fit(some).threshold_ == PACCodeSets(0.2, max_holes=2).fit(some).threshold_
+    with parallel_config("threading"):  # starting processes would take most of the test's time
+        sets.fit(some)
+    assert sets.threshold_ == PACCodeSets(0.2, max_holes=2).fit(some).threshold_

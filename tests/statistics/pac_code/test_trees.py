@@ -123,7 +123,8 @@ def test_a_token_is_charged_to_the_deepest_node_it_touches():
 sqlglot = pytest.importorskip("sqlglot", reason="needs the extra sql")
 
 QUERIES = [
-    'SELECT DISTINCT a.b, COUNT(*) FROM city AS a JOIN t ON a.x = t.y WHERE (n = "x" OR z IN (1, 2))'
+    "SELECT DISTINCT a.b, COUNT(*) FROM city AS a JOIN t ON a.x = t.y "
+    'WHERE (n = "x" OR z IN (1, 2))'
     " AND NOT u BETWEEN 1 AND 3 GROUP BY a.b HAVING COUNT(*) > 2 ORDER BY c DESC LIMIT 3;",
     "select x from t where y = (select max(y + 1) from t where name like '%a%')",
     "SELECT a FROM t UNION SELECT b FROM u LEFT JOIN v USING (id)",

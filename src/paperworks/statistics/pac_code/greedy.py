@@ -81,8 +81,6 @@ def stopped_at_share(steps: BoolArray, thresholds: FloatArray) -> BoolArray:
     return _first(steps, (~steps).mean(1), thresholds, 1e-12)
 
 
-def _first(
-    steps: BoolArray, kept: FloatArray, thresholds: FloatArray, slack: float
-) -> BoolArray:
+def _first(steps: BoolArray, kept: FloatArray, thresholds: FloatArray, slack: float) -> BoolArray:
     at = [int(np.argmax(kept <= limit + slack)) if limit >= 0 else -1 for limit in thresholds]
     return steps[at]

@@ -112,9 +112,7 @@ def _logprob(value: Any, where: str) -> float:
             "written a token of probability 0"
         )
     if value > 0:
-        way_out = (
-            "; it looks like a probability: take its natural logarithm" if value <= 1 else ""
-        )
+        way_out = "; it looks like a probability: take its natural logarithm" if value <= 1 else ""
         raise ValueError(f"log-probability of {where} must be <= 0, got {value}{way_out}")
     return value
 
@@ -162,7 +160,9 @@ def _check_alternatives(program: ScoredProgram, alternatives: Any) -> None:
         if not isinstance(each, Mapping):
             raise ValueError(f"top_logprobs of token {at} must be an object, got {each!r:.80}")
         where = f"token {at} ({program.tokens[at]!r})"
-        total = math.fsum(math.exp(_logprob(v, f"an alternative to {where}")) for v in each.values())
+        total = math.fsum(
+            math.exp(_logprob(v, f"an alternative to {where}")) for v in each.values()
+        )
         if program.tokens[at] not in each:
             total += math.exp(program.logprobs[at])
         if total > 1 + _SLACK:

@@ -277,9 +277,7 @@ class PACCodeSets(BaseEstimator):
         """The sets of one program at every threshold, nested: the first is the largest."""
         return self._families(_listed([program]), self._check())[0]
 
-    def cut(
-        self, program: ScoredProgram | Mapping[str, Any], threshold: float
-    ) -> PartialProgram:
+    def cut(self, program: ScoredProgram | Mapping[str, Any], threshold: float) -> PartialProgram:
         """The set of one program at the largest level that is not above ``threshold``.
 
         Needs no calibration, and gives no guarantee.
@@ -353,7 +351,9 @@ class PACCodeSets(BaseEstimator):
             return np.linspace(0, 1, 30) if share else np.geomspace(0.01, 100, 30)
         levels = np.asarray(self.thresholds, dtype=float)
         if levels.ndim != 1 or not levels.size or not np.isfinite(levels).all():
-            raise ValueError(f"thresholds must be a list of finite numbers, got {self.thresholds!r}")
+            raise ValueError(
+                f"thresholds must be a list of finite numbers, got {self.thresholds!r}"
+            )
         if (np.diff(levels) <= 0).any() or levels[0] < 0:
             raise ValueError("thresholds must be >= 0 and increase")
         if share and levels[-1] > 1:
@@ -475,6 +475,11 @@ def _level(family: Sequence[PartialProgram], at: int) -> PartialProgram:
         return family[at]
     first = family[0]
     return PartialProgram(
-        first.tree, first.text, (0,) if first.tree else (), -math.inf, 0.0, first.language,
+        first.tree,
+        first.text,
+        (0,) if first.tree else (),
+        -math.inf,
+        0.0,
+        first.language,
         first.dialect,
     )

@@ -102,9 +102,7 @@ class ProgramTree:
         return depth
 
 
-def flatten(
-    root: Draft, text: str, comments: tuple[tuple[int, int], ...] = ()
-) -> ProgramTree:
+def flatten(root: Draft, text: str, comments: tuple[tuple[int, int], ...] = ()) -> ProgramTree:
     """Arrays of a drafted tree; children are ordered by where they stand in the text."""
     _settle_spans(root)
     root.span = (0, len(text))
