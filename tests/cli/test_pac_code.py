@@ -55,7 +55,8 @@ def test_calibrate_and_predict(files):
 def test_calibrate_prints_json(files):
     out = files / "c.json"
     done = call(
-        "calibrate", files / "known.jsonl", "-o", out, "--method", "greedy", "--epsilon", 0.3, "--json"
+        "calibrate", files / "known.jsonl", "-o", out, "--method", "greedy",
+        "--epsilon", 0.3, "--json",
     )  # fmt: skip
     found = json.loads(done.output)
     assert found["programs"] == 40

@@ -258,7 +258,8 @@ def _scored(
     from paperworks.statistics import score_programs
 
     opener: Any = gzip.open if path.suffix == ".gz" else open
-    lines, tasks = [], []
+    lines: list[int] = []
+    tasks: list[dict[str, Any]] = []
     with opener(path, "rt", encoding="utf-8-sig") as file:
         for number, raw in enumerate(file, start=1):
             if not raw.strip():
@@ -274,7 +275,7 @@ def _scored(
     if not tasks:
         raise ValueError(f"{path} holds no prompt")
     loaded, tokenizer = load_model(model)
-    ends = [end.encode().decode("unicode_escape") for end in stop] if stop else ["\n"]
+    ends = [end.replace(r"\n", "\n").replace(r"\t", "\t") for end in stop] if stop else ["\n"]
     listed = score_programs(
         loaded,
         tokenizer,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from paperworks.statistics.pac_code.cuts import CutError, best_cuts
+from paperworks.statistics.pac_code.cuts import CutError, best_cuts, solve
 from paperworks.statistics.pac_code.greedy import (
     greedy_sequence,
     stopped_at_cost,
@@ -19,7 +19,13 @@ from paperworks.statistics.pac_code.greedy import (
 
 
 def random_tree(rng, n):
-    parent = np.array([-1] + [int(rng.integers(max(0, i - 3), i)) for i in range(1, n)])
+    parent = [-1]  # in preorder: a node hangs below the one before it, or below one above that
+    for node in range(1, n):
+        above = node - 1
+        while parent[above] >= 0 and rng.random() < 0.6:
+            above = parent[above]
+        parent.append(above)
+    parent = np.array(parent)
     cost = np.round(rng.exponential(size=n) * (rng.random(n) < 0.8), 3)
     return parent, cost
 
@@ -52,26 +58,28 @@ def holes(parent, removed):
     return sum(removed[v] and (v == 0 or not removed[parent[v]]) for v in range(len(parent)))
 
 
+@pytest.mark.parametrize("cuts", [best_cuts, solve], ids=["alone", "integer program"])
 @pytest.mark.parametrize("m", [1, 2, 3])
-def test_one_threshold_is_the_best_of_all_cuts(m):
+def test_one_threshold_is_the_best_of_all_cuts(m, cuts):
     rng = np.random.default_rng(m)
     for _ in range(25):
         parent, cost = random_tree(rng, int(rng.integers(2, 10)))
         tau = rng.random() * cost.sum()
-        removed = best_cuts(parent, cost, np.array([tau]), m)[0]
+        removed = cuts(parent, cost, np.array([tau]), m)[0]
         size, gone = smallest(parent, cost, tau, m)
         assert removed.sum() == size
         assert -cost[removed].sum() == pytest.approx(gone, abs=1e-9)
         assert holes(parent, removed) <= m
 
 
-def test_cuts_in_few_places_are_the_best_of_those():
+@pytest.mark.parametrize("cuts", [best_cuts, solve], ids=["alone", "integer program"])
+def test_cuts_in_few_places_are_the_best_of_those(cuts):
     rng = np.random.default_rng(0)
     for _ in range(40):
         parent, cost = random_tree(rng, int(rng.integers(3, 10)))
         allowed = rng.random(len(parent)) < 0.4
         tau = rng.random() * cost.sum()
-        removed = best_cuts(parent, cost, np.array([tau]), 2, allowed=allowed)[0]
+        removed = cuts(parent, cost, np.array([tau]), 2, allowed=allowed)[0]
         assert frozenset(np.flatnonzero(removed)) in all_cuts(parent, 2, allowed)
         size, gone = smallest(parent, cost, tau, 2, allowed)
         assert removed.sum() == size
@@ -96,6 +104,7 @@ def test_several_thresholds_are_the_best_of_all_nested_chains(m):
         )  # fmt: skip
         removed = best_cuts(parent, cost, taus, m)
         assert removed.sum() == best
+        assert solve(parent, cost, taus, m).sum() == best
         assert (removed[:-1] >= removed[1:]).all()
         apart += best > sum(smallest(parent, cost, t, m)[0] for t in taus)
     if m == 1:
@@ -103,7 +112,8 @@ def test_several_thresholds_are_the_best_of_all_nested_chains(m):
 
 
 def test_nested_where_the_best_cuts_alone_are_not():
-    # Alone, tau=1 cuts node 1 (two nodes) and tau=3 cuts node 3 (one node).
+    # Alone, 2.5 nats cut node 1 (two nodes) and 3.2 nats cut node 3 (one node).
+    # Node 1 has node 2 below it.
     parent, cost = np.array([-1, 0, 1, 0]), np.array([0.0, 1.5, 1.5, 2.0])
     assert best_cuts(parent, cost, np.array([2.5]), 1)[0].tolist() == [False, True, True, False]
     assert best_cuts(parent, cost, np.array([3.2]), 1)[0].tolist() == [False, False, False, True]
@@ -145,13 +155,13 @@ def test_nothing_and_everything():
 
 def test_greedy_takes_the_costliest_leaf_and_then_a_parent_of_a_hole():
     #        0
-    #    1       2
-    #  3   4   5   6
-    parent = np.array([-1, 0, 0, 1, 1, 2, 2])
-    cost = np.array([0.1, 0.2, 0.9, 3.0, 1.0, 2.0, 0.5])
+    #    1       4
+    #  2   3   5   6
+    parent = np.array([-1, 0, 1, 1, 0, 4, 4])
+    cost = np.array([0.1, 0.2, 3.0, 1.0, 0.9, 2.0, 0.5])
     steps = greedy_sequence(parent, cost, 2)
     cut = [sorted(np.flatnonzero(each).tolist()) for each in steps]
-    assert cut[:4] == [[], [3], [3, 5], [2, 3, 5, 6]]  # two holes: of 1 and 2 the costlier goes
+    assert cut[:4] == [[], [2], [2, 5], [2, 4, 5, 6]]  # two holes: of 1 and 4 the costlier goes
     assert cut[4] == [1, 2, 3, 4, 5, 6]
     assert len(cut[-1]) == 7
 
@@ -168,4 +178,4 @@ def test_a_solver_out_of_time_says_so():
     rng = np.random.default_rng(0)
     parent, cost = random_tree(rng, 60)
     with pytest.raises(CutError, match=r"was not solved.*time_limit"):
-        best_cuts(parent, cost, np.geomspace(0.1, 50, 40), 4, time_limit=1e-3)
+        solve(parent, cost, np.geomspace(0.1, 50, 40), 4, time_limit=1e-3)

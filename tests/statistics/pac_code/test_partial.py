@@ -51,7 +51,8 @@ def test_without_holes_a_program_holds_those_of_the_same_tree():
         ("x < y < z", ["y"], ["x < 3 < z"], ["x < z", "x < y <= z"]),
         ("f(x)(y)", ["f(x)"], ["g(y)", "a.b(y)"], ["f(x)(z)", "f(x)"]),
         ("if x:\n    a\n", ["x"], ["if not x: a"], ["if x: b", "while x: a", "if x: a\nelse: b"]),
-        ("print(f'{x}')", ["f'{x}'"], ["print('a')", "print()", "print(f'{x}', 1)"], ["print", "f(f'{x}')"]),
+        ("print(f'{x}')", ["f'{x}'"], ["print('a')", "print()", "print(f'{x}', 1)"],
+         ["print", "f(f'{x}')"]),
     ],
 )  # fmt: skip
 def test_what_fits_into_holes(text, pieces, inside, outside):

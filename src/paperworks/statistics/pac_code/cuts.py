@@ -12,8 +12,9 @@ log-likelihood of node ``v``, ``removed[i, v]`` in {0, 1} and thresholds ``tau[0
 The paper has a second variable for the roots of the cut subtrees; it is the difference above, and
 goes. Departures: among cuts that remove equally many nodes the one that removes the most cost is
 taken (the paper leaves it open); costs are not cut off at 10 nats, as the authors' code does for
-its solver's sake; and thresholds that leave no choice (all of the program, or none) are not put
-into the program.
+its solver's sake; and the program is solved only where it is needed: the best cut of each
+threshold alone is found by dynamic programming (:mod:`paperworks.statistics.pac_code.single`), and
+where those happen to be nested, they are its solution.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import Bounds, LinearConstraint, milp
 from scipy.sparse import coo_array
+
+from paperworks.statistics.pac_code.single import single_cuts
 
 FloatArray = NDArray[np.float64]
 BoolArray = NDArray[np.bool_]
@@ -48,7 +51,7 @@ def best_cuts(
     Parameters
     ----------
     parent : (n,) int
-        Parents, smaller than their children; -1 for node 0.
+        Parents of nodes numbered in preorder; -1 for node 0.
     cost : (n,) float
         Negative log-likelihood of each node, >= 0.
     thresholds : (k,) float
@@ -72,40 +75,35 @@ def best_cuts(
 
     Notes
     -----
-    Up to k n binary variables; exponential at worst, milliseconds to seconds for programs of tens
-    of nodes.
+    O(n^2 max_holes + k n) where the best cuts are nested by themselves. Else k n binary variables:
+    exponential at worst, milliseconds to seconds for tens of nodes.
     """
-    n, total = len(parent), float(cost.sum())
-    removed = np.zeros((len(thresholds), n), dtype=bool)
-    slack = _ROUNDING * max(total, 1.0)
-    # Where the cost of the nodes that can only go with the root is too much, the root goes.
-    bound = cost[0] if allowed is None else cost[_only_with_root(parent, allowed)].sum()
-    removed[thresholds < bound - slack] = True
-    between = np.flatnonzero((thresholds >= bound - slack) & (thresholds < total - slack))
-    if between.size:
-        removed[between] = _solve(
-            parent, cost, thresholds[between] + slack, max_holes, allowed, time_limit
-        )
+    slack = _ROUNDING * max(float(cost.sum()), 1.0)
+    limits = np.where(thresholds < 0, -1.0, thresholds + slack)
+    removed = single_cuts(parent, cost, limits, max_holes, allowed)
+    if (removed[:-1] >= removed[1:]).all():
+        return removed
+    # Where the best cut is all or nothing alone, it is so among nested ones.
+    between = np.flatnonzero(removed.any(1) & ~removed.all(1))
+    least = removed[between].sum(1)
+    removed[between] = solve(parent, cost, limits[between], max_holes, allowed, time_limit, least)
     return removed
 
 
-def _only_with_root(parent: NDArray[np.int64], allowed: BoolArray) -> BoolArray:
-    """Nodes that have no place to cut at or above them, the root apart."""
-    bound = ~allowed.copy()
-    bound[0] = True
-    for node in range(1, len(parent)):
-        bound[node] &= bound[parent[node]]
-    return bound
-
-
-def _solve(
+def solve(
     parent: NDArray[np.int64],
     cost: FloatArray,
     thresholds: FloatArray,
     max_holes: int,
-    allowed: BoolArray | None,
-    time_limit: float | None,
+    allowed: BoolArray | None = None,
+    time_limit: float | None = None,
+    least: NDArray[np.int64] | None = None,
 ) -> BoolArray:
+    """The integer program itself; parameters as for :func:`best_cuts`, thresholds not negative.
+
+    ``least`` (k,) bounds the removed nodes of each level from below. A bound that holds makes no
+    difference to the answer, and much to the time.
+    """
     n, k = len(parent), len(thresholds)
     inner = np.arange(1, n)
     children = np.bincount(parent[1:], minlength=n)
@@ -138,6 +136,9 @@ def _solve(
         close(np.array([-np.inf]), np.array([float(max_holes)]))
         add(np.zeros(n, dtype=int), first + np.arange(n), cost)
         close(np.array([cost.sum() - thresholds[i]]), np.array([np.inf]))
+        if least is not None:
+            add(np.zeros(n, dtype=int), first + np.arange(n), np.ones(n))
+            close(np.array([float(least[i])]), np.array([np.inf]))
         if i + 1 < k:
             add(np.arange(n), first + np.arange(n), np.ones(n))
             add(np.arange(n), first + n + np.arange(n), -np.ones(n))

@@ -67,8 +67,8 @@ class ScoredProgram:
                 "token needs one"
             )
         logprobs = []
-        for at, value in enumerate(self.logprobs):
-            logprobs.append(_logprob(value, f"token {at} ({self.tokens[at]!r})"))
+        for at, each in enumerate(self.logprobs):
+            logprobs.append(_logprob(each, f"token {at} ({self.tokens[at]!r})"))
         if not "".join(self.tokens).strip():
             raise ValueError("the generated text is empty; leave such a record out")
         object.__setattr__(self, "tokens", tuple(self.tokens))
@@ -199,7 +199,8 @@ def read_programs(path: str | Path) -> Iterator[tuple[int, ScoredProgram]]:
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     path = Path(folder, "runs.jsonl")
-    ...     _ = path.write_text('{"target": "f(x)", "tokens": ["f", "(y)"], "logprobs": [-0.1, -2]}')
+    ...     line = {"target": "f(x)", "tokens": ["f", "(y)"], "logprobs": [-0.1, -2]}
+    ...     _ = path.write_text(json.dumps(line))
     ...     [(line, program.code) for line, program in read_programs(path)]
     [(1, 'f(y)')]
     """

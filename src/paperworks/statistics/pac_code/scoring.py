@@ -19,7 +19,7 @@ def score_programs(
     tokenizer: Any,
     prompts: Sequence[str],
     *,
-    targets: Sequence[str] | None = None,
+    targets: Sequence[str | None] | None = None,
     prefixes: Sequence[str] | None = None,
     max_tokens: int = 64,
     stop: Sequence[str] = ("\n",),
@@ -35,7 +35,7 @@ def score_programs(
         Its tokenizer.
     prompts : sequence of str
         What the model continues, none of them empty.
-    targets : sequence of str, optional
+    targets : sequence of str or None, optional
         The true programs, one per prompt; needed to calibrate.
     prefixes : sequence of str, optional
         Code that stands before each generated text, such as a ``return`` that ends the prompt.

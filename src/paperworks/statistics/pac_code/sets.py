@@ -410,9 +410,9 @@ class PACCodeSets(BaseEstimator):
             removed = None if tree is None else next(rest)
             family = []
             for at, level in enumerate(levels):
-                if tree is None or removed is None or cost is None:
-                    cut, kept = (), 0.0
-                else:
+                cut: tuple[int, ...] = ()
+                kept = 0.0
+                if tree is not None and removed is not None and cost is not None:
                     cut, kept = tree.cut_of(removed[at]), float(cost[~removed[at]].sum())
                 family.append(
                     PartialProgram(

@@ -8,7 +8,7 @@ it, the longest stretch where several did, and those of its children.
 from __future__ import annotations
 
 import inspect
-from functools import lru_cache, wraps
+from functools import cache, wraps
 from typing import Any
 
 from paperworks.statistics.pac_code.tree import Draft, ProgramError, ProgramTree, flatten
@@ -40,7 +40,7 @@ def parse_sql(text: str, dialect: str = "") -> ProgramTree:
         raise ProgramError("the program is empty")
     try:
         tokens = language.tokenize(text)
-        parser = _watching(type(language))(dialect=language)
+        parser = _watching(language.parser_class)(dialect=language)
         trees = parser.parse(tokens, text)
     except (glot.errors.SqlglotError, RecursionError) as error:
         reason = str(error).split("\n")[0]
@@ -73,10 +73,9 @@ def _dialect(name: str) -> Any:
         raise ValueError(f"sql dialect {name!r} is none that sqlglot knows: {error}") from None
 
 
-@lru_cache(maxsize=None)
-def _watching(dialect: type) -> Any:
-    """The dialect's parser, which notes the tokens that every node was read from."""
-    base: Any = dialect.parser_class  # type: ignore[attr-defined]
+@cache
+def _watching(base: Any) -> Any:
+    """A parser class of sqlglot that notes the tokens that every node was read from."""
     glot = _sqlglot()
 
     def watched(method: Any) -> Any:
@@ -140,7 +139,7 @@ def _draft(node: Any, seen: _Seen, unit: bool) -> Draft:
 
 
 class _Seen:
-    """What was seen while parsing, and the words that only the statement around was seen to read."""
+    """What was seen while parsing, and the words that only the node above was seen to read."""
 
     def __init__(self, stretches: dict[int, list[tuple[int, int]]], tokens: list[Any]) -> None:
         self._stretches, self._tokens = stretches, tokens
