@@ -16,6 +16,7 @@ from paperworks.statistics.pac_code.greedy import (
     stopped_at_cost,
     stopped_at_share,
 )
+from paperworks.statistics.pac_code.single import single_cuts
 
 
 def random_tree(rng, n):
@@ -45,10 +46,10 @@ def all_cuts(parent, m, allowed=None):
     return found
 
 
-def smallest(parent, cost, tau, m, allowed=None):
+def smallest(parent, cost, tau, m, allowed=None, cuts=None):
     """Fewest nodes, then most cost removed."""
     fitting = [
-        r for r in all_cuts(parent, m, allowed)
+        r for r in cuts or all_cuts(parent, m, allowed)
         if sum(cost[v] for v in range(len(cost)) if v not in r) <= tau + 1e-9
     ]  # fmt: skip
     return min((len(r), -sum(cost[v] for v in r)) for r in fitting)
@@ -70,6 +71,19 @@ def test_one_threshold_is_the_best_of_all_cuts(m, cuts):
         assert removed.sum() == size
         assert -cost[removed].sum() == pytest.approx(gone, abs=1e-9)
         assert holes(parent, removed) <= m
+
+
+@pytest.mark.parametrize("m", [2, 3])
+def test_one_table_serves_all_thresholds(m):
+    rng = np.random.default_rng(20 + m)
+    for _ in range(40):
+        parent, cost = random_tree(rng, int(rng.integers(8, 12)))
+        taus = np.linspace(0, cost.sum(), 12)
+        cuts = all_cuts(parent, m)
+        for tau, removed in zip(taus, single_cuts(parent, cost, taus + 1e-9, m), strict=True):
+            size, gone = smallest(parent, cost, tau, m, cuts=cuts)
+            assert (removed.sum(), -cost[removed].sum()) == pytest.approx((size, gone), abs=1e-9)
+            assert holes(parent, removed) <= m
 
 
 @pytest.mark.parametrize("cuts", [best_cuts, solve], ids=["alone", "integer program"])

@@ -151,6 +151,14 @@ def test_expressions_of_sql_have_the_text_that_gives_them(query):
     assert seen >= 4
 
 
+def test_what_is_read_from_the_left_is_found_by_its_children():
+    from paperworks.statistics.pac_code.sql_trees import parse_sql
+
+    tree = parse_sql("SELECT a + b + c FROM t WHERE x AND y AND z")
+    assert [texts(tree)[node] for node in named(tree, "Add")] == ["a + b + c", "a + b"]
+    assert [texts(tree)[node] for node in named(tree, "And")] == ["x AND y AND z", "x AND y"]
+
+
 def test_clauses_of_sql_begin_with_their_words():
     from paperworks.statistics.pac_code.sql_trees import parse_sql
 
