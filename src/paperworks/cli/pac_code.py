@@ -232,6 +232,7 @@ def _check_lines(
 ) -> None:
     """Raise for the first program that does not parse, naming its line."""
     from paperworks.statistics.pac_code.languages import parse
+    from paperworks.statistics.pac_code.tree import ProgramError
 
     for line, program in zip(lines, listed, strict=True):
         what = "the generated program"
@@ -242,8 +243,8 @@ def _check_lines(
             if program.target is not None:
                 parse(program.target, sets.language, sets.dialect)
             elif truth:
-                raise ValueError("it is missing; calibration needs the true program")
-        except ValueError as error:
+                raise ProgramError("it is missing; calibration needs the true program")
+        except ProgramError as error:
             way_out = "; leave it out, or --unparsed hole" if "generated" in what else ""
             raise ValueError(f"{path}, line {line}: {what}: {error}{way_out}") from None
 

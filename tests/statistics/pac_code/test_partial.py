@@ -111,3 +111,8 @@ def test_size_is_the_share_of_nodes():
 def test_a_program_that_does_not_parse_is_refused():
     with pytest.raises(ValueError, match="not Python"):
         with_holes("x + 1", "1").contains("x +")
+
+
+def test_a_line_is_printed_without_the_blanks_around_and_a_block_with_its_own():
+    assert with_holes(" f(x)\n", "x").code() == "f(??)"
+    assert with_holes("    a = x\n    b = y\n", "x").code() == "    a = ??\n    b = y"

@@ -69,7 +69,8 @@ class PartialProgram:
             begin, end = self.tree.spans[node]
             pieces += [self.tree.text[at:begin], hole]
             at = int(end)
-        return "".join([*pieces, self.tree.text[at:]]).strip("\n")
+        text = "".join([*pieces, self.tree.text[at:]]).strip("\n")
+        return text if "\n" in text else text.strip()  # the indentation of a block matters
 
     def __str__(self) -> str:
         return self.code()

@@ -49,7 +49,10 @@ def parse_python(text: str) -> ProgramTree:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", SyntaxWarning)  # a model's "\d" is its own affair
             module: Any = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+    except SyntaxError as error:
+        line = (error.lineno or 1) - (shift < 0)
+        raise ProgramError(f"not Python: {error.msg}, line {line} of {_shown(text)}") from None
+    except (ValueError, RecursionError, MemoryError) as error:
         raise ProgramError(f"not Python: {error}: {_shown(text)}") from None
     if shift < 0:
         module = ast.Module(module.body[0].body, [])

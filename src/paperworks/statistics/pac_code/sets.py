@@ -63,6 +63,11 @@ class SetReport:
         Mean number of holes.
     whole : float
         Share of sets that are one hole.
+
+    Examples
+    --------
+    >>> SetReport(programs=40, misses=4, removed=0.3, holes=1.2, whole=0.0).coverage
+    0.9
     """
 
     programs: int
