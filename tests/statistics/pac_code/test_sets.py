@@ -148,6 +148,8 @@ def test_programs_that_do_not_parse():
         ({"thresholds": []}, "thresholds must be a list"),
         ({"thresholds": [0.5, 2.0], "method": "uniform"}, "shares of 0 to 1"),
         ({"time_limit": 0}, "time_limit must be > 0"),
+        ({"time_limit": "a"}, "time_limit must be > 0 or None, got 'a'"),
+        ({"thresholds": "abc"}, "thresholds must be a list"),
     ],
 )
 def test_bad_settings(settings, words):
@@ -163,6 +165,10 @@ def test_bad_calls():
         sets.fit(sample(1)[0])
     with pytest.raises(ValueError, match="40 programs, but 2 targets"):
         sets.fit(sample(), ["a", "b"])
+    with pytest.raises(ValueError, match="targets must be a list of programs, got a string: 'aa"):
+        sets.fit(sample(), "a" * 40)
+    with pytest.raises(ValueError, match="threshold must be a number, got nan"):
+        sets.cut(sample(1)[0], math.nan)
     with pytest.raises(ValueError, match="program 0 has no target"):
         sets.fit([program("a + b")] * 40)
     with pytest.raises(ValueError, match=r"program 1: field 'tokens' must be a list"):

@@ -20,7 +20,7 @@ import math
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Integral
+from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +287,10 @@ class PACCodeSets(BaseEstimator):
 
         Needs no calibration, and gives no guarantee.
         """
-        at = int(np.searchsorted(self._check(), threshold, side="right")) - 1
+        levels = self._check()
+        if math.isnan(threshold):
+            raise ValueError(f"threshold must be a number, got {threshold}")
+        at = int(np.searchsorted(levels, threshold, side="right")) - 1
         return _level(self.family(program), at)
 
     def save(self, path: str | Path) -> None:
@@ -340,7 +343,8 @@ class PACCodeSets(BaseEstimator):
             raise ValueError(f"max_holes must be a whole number, got {self.max_holes!r}")
         if self.max_holes < 1:
             raise ValueError(f"max_holes must be >= 1, got {self.max_holes}")
-        if self.time_limit is not None and not self.time_limit > 0:
+        limit = self.time_limit
+        if limit is not None and not (isinstance(limit, Real) and limit > 0):
             raise ValueError(f"time_limit must be > 0 or None, got {self.time_limit!r}")
         for name, allowed in (
             ("method", METHODS),
@@ -354,7 +358,10 @@ class PACCodeSets(BaseEstimator):
         share = self.method == "uniform"
         if self.thresholds is None:
             return np.linspace(0, 1, 30) if share else np.geomspace(0.01, 100, 30)
-        levels = np.asarray(self.thresholds, dtype=float)
+        try:
+            levels = np.asarray(self.thresholds, dtype=float)
+        except (TypeError, ValueError):
+            levels = np.empty(0)
         if levels.ndim != 1 or not levels.size or not np.isfinite(levels).all():
             raise ValueError(
                 f"thresholds must be a list of finite numbers, got {self.thresholds!r}"
@@ -380,7 +387,9 @@ class PACCodeSets(BaseEstimator):
     def _truths(self, programs: Sequence[ScoredProgram], targets: Any) -> list[ProgramTree]:
         if targets is None:
             targets = [program.target for program in programs]
-        elif isinstance(targets, str) or len(targets) != len(programs):
+        elif isinstance(targets, str):
+            raise ValueError(f"targets must be a list of programs, got a string: {targets!r:.80}")
+        elif len(targets) != len(programs):
             raise ValueError(f"{len(programs)} programs, but {len(targets)} targets; one for each")
         found = []
         for at, target in enumerate(targets):
