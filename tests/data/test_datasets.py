@@ -97,6 +97,9 @@ def test_records():
     curves = get("learning-curve-benchmark")
     assert len(curves.train) + len(curves.test) == 20_282
     assert len({(row["Domain"], row["Task"], row["Model"]) for row in curves.train}) == 92
+    geoquery = get("geoquery").test
+    assert len(geoquery) == 246
+    assert sum(len(entry["sentences"]) for entry in geoquery) == 877
     humaneval = get("humaneval").test
     assert len(humaneval) == 164
     namespace: dict = {}

@@ -14,6 +14,7 @@ from paperworks.cli import (
     data,
     diffusion,
     holdout,
+    pac_code,
     passk,
     report,
     scaling,
@@ -39,6 +40,7 @@ app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
 app.add_typer(holdout.app, name="holdout", rich_help_panel=TOOLS)
+app.add_typer(pac_code.app, name="pac-code", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)
 app.add_typer(scaling.app, name="scaling", rich_help_panel=TOOLS)
 

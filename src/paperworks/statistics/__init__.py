@@ -1,6 +1,16 @@
 """Estimators and guarantees of statistics."""
 
 from paperworks.statistics.adaptive import ReusableHoldout, plan_holdout
+from paperworks.statistics.pac_code import (
+    PACCodeSets,
+    PartialProgram,
+    ScoredProgram,
+    SetReport,
+    calibration_size,
+    read_programs,
+    score_programs,
+    write_programs,
+)
 from paperworks.statistics.presto import (
     PrestoClassifier,
     PrestoClassifierCV,
@@ -34,6 +44,14 @@ from paperworks.statistics.quantile_aggregation import (
 )
 
 __all__ = [
+    "PACCodeSets",
+    "PartialProgram",
+    "ScoredProgram",
+    "SetReport",
+    "calibration_size",
+    "read_programs",
+    "score_programs",
+    "write_programs",
     "PrestoClassifier",
     "PrestoClassifierCV",
     "presto_path",

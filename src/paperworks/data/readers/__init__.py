@@ -20,6 +20,7 @@ READERS: dict[str, Callable[..., dict[str, Any]]] = {
         texts.wikitext_zip,
         texts.one_text,
         texts.json_lines,
+        texts.json_list,
         texts.csv_records,
         graphs.graph_npz,
         graphs.planetoid_parts,

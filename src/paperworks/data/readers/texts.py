@@ -50,6 +50,11 @@ def json_lines(paths: Sequence[Path]) -> Fields:
     return dict(parts)
 
 
+def json_list(paths: Sequence[Path]) -> Fields:
+    """One JSON list of objects, all of them for testing: the objects themselves say their parts."""
+    return {"train": (), "test": tuple(json.loads(unpacked(paths[0]).decode("utf-8")))}
+
+
 def csv_records(paths: Sequence[Path], *, training: str) -> Fields:
     """Tables with a header and the same columns; where ``training`` is 1 a row is for training.
 
