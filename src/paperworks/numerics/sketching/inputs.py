@@ -18,8 +18,8 @@ def open_rows(A: Any, b: Any, sketch: str) -> tuple[Rows, bool]:
     """The source of the rows, and whether b is a vector."""
     if hasattr(A, "tocsr"):
         raise ValueError(
-            "A is sparse, and a dense sketch fills it in; scipy.sparse.linalg.lsmr keeps it sparse, "
-            "or pass A.toarray()"
+            "A is sparse, and a dense sketch fills it in; scipy.sparse.linalg.lsmr keeps it "
+            "sparse, or pass A.toarray()"
         )
     if sketch == "tensor-srht":
         return _factors(A, b)

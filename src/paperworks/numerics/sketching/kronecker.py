@@ -36,6 +36,7 @@ class KroneckerRows(Rows):
         check_block(np.zeros(0), b.reshape(self.n, self.k), 0)
 
     def sketch(self, sketch: Sketch, n_jobs: int | None) -> Floats:
+        """``S [A, b]``; in this process, since the factors are small."""
         rng = np.random.default_rng(sketch.entropy)
         left = np.ones((sketch.rows, 1))
         right = self.b
@@ -59,7 +60,8 @@ class KroneckerRows(Rows):
         return np.asfortranarray(np.hstack([left, right[tuple(samples)]]) / math.sqrt(sketch.rows))
 
     def normal(self, X: Floats, *, use_b: bool, n_jobs: int | None) -> tuple[Floats, Floats]:
-        R = -self._times(X, [F for F in self.factors])
+        """``A'(use_b * B - A X)`` and squared norms, one factor after another."""
+        R = -self._times(X, self.factors)
         if use_b:
             R += self.b.reshape(self.n, self.k)
         return self._times(R, [F.T for F in self.factors]), (R * R).sum(0)

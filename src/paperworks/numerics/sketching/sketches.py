@@ -145,7 +145,8 @@ def random_signs(rng: np.random.Generator, shape: int | tuple[int, ...]) -> Floa
     """Independent 1s and -1s, from one random bit each."""
     count = int(np.prod(shape))
     bits = np.unpackbits(np.frombuffer(rng.bytes(-(-count // 8)), np.uint8), count=count)
-    return (2.0 * bits - 1.0).reshape(shape)
+    signs: Floats = 2.0 * bits.astype(np.float64) - 1.0
+    return signs.reshape(shape)
 
 
 def power_of_two(n: int) -> int:

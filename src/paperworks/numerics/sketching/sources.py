@@ -7,6 +7,7 @@ never holds a second copy of A. Blocks that cannot be used raise a ValueError th
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import joblib
@@ -51,6 +52,7 @@ class ArrayRows(Rows):
         self.k = B.shape[1]
 
     def sketch(self, sketch: Sketch, n_jobs: int | None) -> Floats:
+        """``S [A, b]``, a share of the blocks to each worker."""
         assert self.n is not None
         columns = self.d + self.k
         blocks = -(-self.n // sketch.block_rows)
@@ -69,6 +71,7 @@ class ArrayRows(Rows):
         return sketch.finish(total, columns)
 
     def normal(self, X: Floats, *, use_b: bool, n_jobs: int | None) -> tuple[Floats, Floats]:
+        """``A'(use_b * B - A X)`` and squared norms, a share of the rows to each thread."""
         assert self.n is not None
         # Shared memory: to send A anywhere costs more than the walk.
         results = joblib.Parallel(n_jobs=n_jobs, require="sharedmem")(
@@ -154,6 +157,7 @@ class StreamRows(Rows):
         yield from rest
 
     def sketch(self, sketch: Sketch, n_jobs: int | None) -> Floats:
+        """``S [A, b]``, some blocks to each worker as they come."""
         columns = self.d + self.k
         rows = max(1, WAVE_NUMBERS // (columns * sketch.block_rows)) * sketch.block_rows
         total: Any = 0.0
@@ -170,6 +174,7 @@ class StreamRows(Rows):
         return sketch.finish(total, columns)
 
     def normal(self, X: Floats, *, use_b: bool, n_jobs: int | None) -> tuple[Floats, Floats]:
+        """``A'(use_b * B - A X)`` and squared norms, block after block."""
         if not self.repeatable:
             raise ValueError(
                 'method "precondition" walks over the rows several times, and an iterator can be '
@@ -204,7 +209,7 @@ def _shares(count: int, workers: int) -> list[tuple[int, int]]:
     """Cut range(count) into one share for each worker."""
     workers = max(1, min(workers, count))
     bounds = [count * i // workers for i in range(workers + 1)]
-    return list(zip(bounds[:-1], bounds[1:], strict=True))
+    return list(pairwise(bounds))
 
 
 def _sketch_rows(sketch: Sketch, first: int, A: np.ndarray, B: np.ndarray) -> Floats:
