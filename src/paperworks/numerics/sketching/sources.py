@@ -96,6 +96,7 @@ class StreamRows(Rows):
 
     def __init__(self, start: Callable[[], Iterable[Any]], b: np.ndarray | None, again: bool):
         self._start, self._b, self.repeatable = start, b, again
+        self.n = None
         self._first: Iterator[tuple[np.ndarray, np.ndarray]] | None = self._pairs()
         head = next(self._first, None)
         if head is None:
@@ -103,7 +104,6 @@ class StreamRows(Rows):
         self._head: tuple[np.ndarray, np.ndarray] | None = head
         self.d, self.k = head[0].shape[1], head[1].shape[1]
         self.vector = self._one_column
-        self.n = None
 
     def _pairs(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         row, shape = 0, None
@@ -124,7 +124,7 @@ class StreamRows(Rows):
                     f"{block.shape} and {right.shape}"
                 )
             self._one_column = right.ndim == 1
-            right = right.reshape(right.shape[0], -1)
+            right = right[:, None] if right.ndim == 1 else right
             if shape is None:
                 shape = (block.shape[1], right.shape[1])
             if (block.shape[1], right.shape[1]) != shape:
