@@ -401,7 +401,7 @@ def test_bad_matrices(A, message, method, form):
 
 
 def test_the_dependent_columns_are_named():
-    with pytest.raises(ValueError, match="without column (0|2) it has full rank"):
+    with pytest.raises(ValueError, match=r"without column (0|2) it has full rank"):
         sketched_lstsq(dependent(2), B0, rows=60, rng=0)
     with pytest.raises(ValueError, match="A has rank 3 of 4 within rounding"):
         sketched_lstsq(dependent(2), B0, rows=600, rng=0)  # LAPACK's way

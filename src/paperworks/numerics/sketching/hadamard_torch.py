@@ -71,6 +71,6 @@ class _Transform(torch.autograd.Function):
         return _transformed(x, axis, scale, workers)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:  # type: ignore[override]
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None, None]:
         # Through the function again, for gradients of gradients.
         return _Transform.apply(grad, *ctx.settings), None, None, None

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import reduce
 
 import numpy as np
 
@@ -25,7 +24,7 @@ class KroneckerRows(Rows):
 
     def __init__(self, factors: Sequence[Floats], b: Floats) -> None:
         self.factors, self.b = factors, b
-        self.n = math.prod(F.shape[0] for F in factors)
+        self.n = self._n = math.prod(F.shape[0] for F in factors)
         self.d = math.prod(F.shape[1] for F in factors)
         self.k = b.shape[-1]
         for j, F in enumerate(factors):
@@ -63,13 +62,15 @@ class KroneckerRows(Rows):
         """``A'(use_b * B - A X)`` and squared norms, one factor after another."""
         R = -self._times(X, self.factors)
         if use_b:
-            R += self.b.reshape(self.n, self.k)
+            R += self.b.reshape(self._n, self.k)
         return self._times(R, [F.T for F in self.factors]), (R * R).sum(0)
 
     def whole(self) -> Floats:
         """``[A, b]`` itself; asked for only where it is smaller than the sketch would be."""
-        A = reduce(np.kron, self.factors)
-        return np.asfortranarray(np.hstack([A, self.b.reshape(self.n, self.k)]))
+        A: np.ndarray = self.factors[0]
+        for F in self.factors[1:]:
+            A = np.kron(A, F)
+        return np.asfortranarray(np.hstack([A, self.b.reshape(self._n, self.k)]))
 
     def _times(self, X: Floats, factors: Sequence[Floats]) -> Floats:
         """``kron(*factors) @ X``, one factor at a time."""
