@@ -27,7 +27,6 @@ LARGE = pytest.mark.skipif(
 )
 SIZES = [
     (100_000, 50),
-    (100_000, 100),
     (200_000, 200),
     (1_000_000, 50),
     *[
@@ -74,7 +73,7 @@ def test_least_squares(race, kind, n, d, contender):
         group=f"least squares, {kind}, n={n} d={d}",
         contender=contender,
         ours=contender.startswith("ours"),
-        rounds=2,
+        rounds=1 if contender == "LSMR" else 3,
         warmup=1 if contender.startswith("ours") else 0,
         note=lambda x: f"relative error {np.linalg.norm(x - exact) / np.linalg.norm(exact):.0e}",
     )

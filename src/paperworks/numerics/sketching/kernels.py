@@ -16,6 +16,8 @@ import numpy as np
 WIDTH = 8  # float64 numbers in a cache line, and in the widest vector registers there are
 # So many rows of a strip, 16 KB, stay in the first-level cache through their first stages.
 NEAR = 256
+# Rows whose products are summed in the plain way.
+SHORT = 512
 _FAST = {"nsz", "contract", "reassoc"}  # not nnan, ninf: bad input has to come out as such
 
 
@@ -203,12 +205,23 @@ def hash_block(block, buckets, weights, total):
                 target[j] += weight * row[j]
 
 
-@numba.njit(cache=True, nogil=True, fastmath={"nsz", "contract", "reassoc"}, boundscheck=False)
-def normal_pass(A, B, X, use_b, total, squares):
-    """With ``R = use_b * B - A X``: add ``A' R`` to `total` and column sums of R^2 to `squares`.
+@numba.njit(cache=True, nogil=True)
+def _add_exactly(total, rest, part):
+    """``total += part`` for arrays, what is rounded off going to `rest` (Knuth's two-sum)."""
+    for c in range(total.shape[0]):
+        for j in range(total.shape[1]):
+            a, b = total[c, j], part[c, j]
+            s = a + b
+            t = s - a
+            rest[c, j] += (a - (s - t)) + (b - t)
+            total[c, j] = s
 
-    A: (n, d), B: (n, k), X: (k, d), total: (k, d), squares: (k,). One walk over A: four rows at a
-    time are multiplied twice while they are in the nearest cache.
+
+@numba.njit(cache=True, nogil=True, fastmath={"nsz", "contract", "reassoc"}, boundscheck=False)
+def _normal_sum(A, B, X, use_b, total, squares):
+    """The sums of :func:`normal_pass` over some rows.
+
+    One walk over A: four rows at a time are multiplied twice while they are in the nearest cache.
     """
     n, d = A.shape
     k = X.shape[0]
@@ -242,3 +255,20 @@ def normal_pass(A, B, X, use_b, total, squares):
             for j in range(d):
                 total[c, j] += s0 * a0[j]
             squares[c] += s0 * s0
+
+
+@numba.njit(cache=True, nogil=True)
+def normal_pass(A, B, X, use_b, total, rest, squares):
+    """With ``R = use_b * B - A X``: add ``A' R`` to `total` and column sums of R^2 to `squares`.
+
+    A: (n, d), B: (n, k), X: (k, d), total, rest: (k, d), squares: (k,). At the solution ``A' R``
+    is a sum of n terms that cancel, and decides what accuracy can be had. So only short sums are
+    made in the plain way, and they are added exactly: ``total + rest`` has the rounding errors
+    of a sum of `SHORT` terms.
+    """
+    part = np.empty_like(total)
+    for start in range(0, A.shape[0], SHORT):
+        stop = min(start + SHORT, A.shape[0])
+        part[:] = 0.0
+        _normal_sum(A[start:stop], B[start:stop], X, use_b, part, squares)
+        _add_exactly(total, rest, part)

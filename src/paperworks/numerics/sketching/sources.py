@@ -228,7 +228,8 @@ def _sketch_rows(sketch: Sketch, first: int, A: np.ndarray, B: np.ndarray) -> Fl
 
 
 def _walk(A: np.ndarray, B: np.ndarray, X: Floats, use_b: bool) -> tuple[Floats, Floats]:
-    gradient, squares = np.zeros((X.shape[1], X.shape[0])), np.zeros(X.shape[1])
+    gradient, rest = np.zeros((2, X.shape[1], X.shape[0]))
+    squares = np.zeros(X.shape[1])
     across = np.ascontiguousarray(X.T)
     direct = A.dtype in (np.float32, np.float64) and A.flags.c_contiguous and A.flags.aligned
     step = A.shape[0] if direct else max(1, WALK_NUMBERS // A.shape[1])
@@ -237,8 +238,8 @@ def _walk(A: np.ndarray, B: np.ndarray, X: Floats, use_b: bool) -> tuple[Floats,
         if not direct:
             block = np.ascontiguousarray(block, dtype=np.float64)
         right = np.ascontiguousarray(B[start : start + step], dtype=np.float64)
-        normal_pass(block, right, across, use_b, gradient, squares)
-    return gradient.T, squares
+        normal_pass(block, right, across, use_b, gradient, rest, squares)
+    return (gradient + rest).T, squares
 
 
 def _recut(
