@@ -41,7 +41,7 @@ def main() -> None:
     for delta in (0.1, 0.01):
         m = sketch_rows(D, eps=EPS, delta=delta)
         axes.axvline(m, color="grey", linewidth=0.8)
-        axes.text(m * 1.01, 0.6, f"rows for delta = {delta}", rotation=90, fontsize=8)
+        axes.text(m * 1.02, 0.2, f"rows for delta = {delta}", rotation=90, fontsize=8)
     axes.set(
         xscale="log",
         xlabel="rows of the sketch",
@@ -51,7 +51,7 @@ def main() -> None:
     ticks = [300, 500, 1000, 2000, 4000]
     axes.set_xticks(ticks, [str(tick) for tick in ticks])
     axes.minorticks_off()
-    axes.legend(fontsize=8, loc="center left")
+    axes.legend(fontsize=8, loc="upper right")
     figure.savefig(PICTURE, dpi=110)
 
 

@@ -73,7 +73,7 @@ def sketch_rows(
     --------
     >>> from paperworks.numerics import sketch_rows
     >>> sketch_rows(50, eps=0.5, delta=0.01)
-    3755
+    2823
     >>> sketch_rows(50, eps=0.5, delta=0.01, rule="paper", n=1_000_000)
     1250055
     """
