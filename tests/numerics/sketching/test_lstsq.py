@@ -119,7 +119,7 @@ def test_the_residual_is_estimated_without_bias():
 
 
 @pytest.mark.parametrize("kind", [*DENSE, *SPARSE])
-@pytest.mark.parametrize(("condition", "noise"), [(1.0, 1.0), (1e6, 1e-3), (1e10, 1e-10), (1e3, 0)])
+@pytest.mark.parametrize(("condition", "noise"), [(1.0, 1.0), (1e6, 1e-3), (1e11, 1e-11), (1e3, 0)])
 def test_precondition_is_as_exact_as_lapack(kind, condition, noise):
     A, b = problem(4000, 12, condition=condition, noise=noise)
     found = sketched_lstsq(A, b, sketch=kind, method="precondition", rng=0)
@@ -388,7 +388,7 @@ def dependent(*columns):
         (A0 * [1, 1, 0, 1], "rank 3 of 4 .* without column 2 it has full rank. numpy.linalg.lstsq"),
         (spoiled(577, 2, np.nan), "A must be finite, got nan in row 577, column 2; drop such rows"),
         (spoiled(3, 0, -np.inf), "A must be finite, got -inf in row 3, column 0"),
-        (A0 * 3e307, "too large to add up; scale A and b down"),
+        (A0 * [1e200, 1, 1, 1], "column 0 of A are too large or too small to square.*scale it"),
     ],
 )
 @pytest.mark.parametrize("form", ["array", "stream"])
@@ -406,7 +406,7 @@ def test_the_dependent_columns_are_named():
     with pytest.raises(ValueError, match="A has rank 3 of 4 within rounding"):
         sketched_lstsq(dependent(2), B0, rows=600, rng=0)  # LAPACK's way
     wide = np.repeat(A0, 10, axis=1)
-    with pytest.raises(ValueError, match=r"without column (\d+, ){9}\d+ and 26 more"):
+    with pytest.raises(ValueError, match=r"without columns (\d+, ){9}\d+ and 26 more"):
         sketched_lstsq(wide, B0, rows=100, rng=0)
 
 
@@ -426,7 +426,11 @@ B_NAN = np.where(np.arange(600) == 5, np.nan, B0)
         ({"A": A0[:3], "b": B0[:3]}, "A has 3 rows and 4 columns, and no unique solution; numpy"),
         ({"A": A0.astype(complex)}, r"A must hold real numbers, got dtype complex128; stack real"),
         ({"A": scipy.sparse.csr_array(A0)}, "A is sparse.*lsmr"),
-        ({"A": (A0, B0[:, None])}, "its rows differ in length. The factors .*'tensor-srht'"),
+        ({"A": (A0, B0[:, None])}, "its rows differ in length.*factors .*sketch='tensor-srht'"),
+        ({"A": [(A0, B0)]}, "Row blocks come by an iterator or a function"),
+        ({"A": np.ma.masked_greater(A0, 2)}, "A has masked entries"),
+        ({"A": A0 * 1e-200}, "column 0 of A are too large or too small to square, about .*e-200"),
+        ({"b": B0 * 1e300}, "the numbers of b are too large or too small to square"),
         ({"A": "matrix.csv"}, "A must be a matrix, an iterable of row blocks.*got str"),
         ({"A": 3.0}, "A must be a matrix, an iterable of row blocks.*got float"),
         ({"eps": 0}, "eps must be above 0 and below 1, got 0"),
@@ -434,6 +438,7 @@ B_NAN = np.where(np.arange(600) == 5, np.nan, B0)
         ({"sketch": "fourier"}, "sketch must be one of srht, srct, .*, got 'fourier'"),
         ({"method": "qr"}, "method must be 'solve' or 'precondition', got 'qr'"),
         ({"rows": 4}, r"rows must be a whole number of at least d \+ k = 5 .*, got 4"),
+        ({"rows": np.nan}, "rows must be a whole number .* got nan"),
         ({"rows": 50.5}, r"rows must be a whole number .* got 50\.5"),
         ({"rows": "many"}, "rule must be 'student' or 'paper', got 'many'"),
         ({"sketch": "countsketch"}, "'countsketch' promises nothing for single coordinates"),

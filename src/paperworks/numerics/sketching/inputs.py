@@ -104,9 +104,11 @@ def _array(x: Any, name: str) -> np.ndarray:
         array = np.asarray(x)
     except ValueError:
         raise ValueError(
-            f"{name} must be a matrix; its rows differ in length. The factors of a Kronecker "
-            "product need sketch='tensor-srht'"
+            f"{name} must be a matrix; its rows differ in length. Row blocks come by an iterator "
+            "or a function, and factors of a Kronecker product with sketch='tensor-srht'"
         ) from None
+    if isinstance(x, np.ma.MaskedArray) and np.ma.is_masked(x):
+        raise ValueError(f"{name} has masked entries; drop their rows or fill them in")
     if array.dtype.kind == "c":
         raise ValueError(
             f"{name} must hold real numbers, got dtype {array.dtype}; stack real and imaginary "

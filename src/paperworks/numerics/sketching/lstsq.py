@@ -35,6 +35,9 @@ from paperworks.numerics.sketching.rows import (
 from paperworks.numerics.sketching.sketches import KINDS, SPARSE, Floats, draw_sketch
 from paperworks.numerics.sketching.sources import ArrayRows, Rows
 
+# Numbers below it have squares that float64 cannot hold, and so have those above its inverse.
+LEAST = 1e-140
+
 
 @dataclass(frozen=True, eq=False)
 class SketchedLstsqResult:
@@ -216,13 +219,12 @@ def sketched_lstsq(
         passes = 1
     assert source.n is not None
     _check_tall(source.n, d)
-    if not np.isfinite(table).all():
-        raise ValueError("the numbers of A and b are too large to add up; scale A and b down")
+    _check_sizes(table, d)
 
     triangle = scipy.linalg.qr(table, mode="raw", overwrite_a=True, check_finite=False)[1]
     R, right = triangle[:d, :d], triangle[:d, d:]
     left_over = np.linalg.norm(triangle[d:, d:], axis=0)
-    condition = _check_rank(R, max(source.n, d), sketched=method != "direct")
+    condition = _check_rank(R, sketched=method != "direct")
     X = solve_triangular(R, right, check_finite=False)
     spread = np.linalg.norm(solve_triangular(R, np.eye(d), check_finite=False), axis=1)
 
@@ -308,7 +310,7 @@ def _rows(
         factors = len(source.factors) if isinstance(source, KroneckerRows) else 1
         count = sketch_rows(d, eps=eps, delta=delta, n=n, rule=rule, rhs=k, factors=factors)
         return max(count, d + k)
-    if rows < d + k or rows != int(rows):
+    if not (rows >= d + k and rows % 1 == 0):
         raise ValueError(
             f"rows must be a whole number of at least d + k = {d + k} (columns of A and of b), "
             f"got {rows}"
@@ -316,20 +318,34 @@ def _rows(
     return int(rows)
 
 
-def _check_rank(R: Floats, n: int, *, sketched: bool) -> float:
+def _check_sizes(table: Floats, d: int) -> None:
+    """Raise a ValueError where squares would leave the range of float64."""
+    sizes = np.abs(table).max(0)
+    for j, size in enumerate(sizes):
+        if not (size == 0.0 or LEAST <= size <= 1.0 / LEAST):
+            name = f"column {j} of A" if j < d else "b"
+            raise ValueError(
+                f"the numbers of {name} are too large or too small to square, about {size:.0e}; "
+                "scale it"
+            )
+
+
+def _check_rank(R: Floats, *, sketched: bool) -> float:
     """Condition of R with columns of one length; a ValueError names the dependent columns."""
+    d = R.shape[0]
     lengths = np.linalg.norm(R, axis=0)
     scaled = R / np.where(lengths > 0.0, lengths, 1.0)
     singular = np.linalg.svd(scaled, compute_uv=False)
-    if singular[-1] > EPS * n * singular[0]:
+    tolerance = EPS * max(100.0, 10.0 * d)
+    if singular[-1] > tolerance * singular[0]:
         return float(singular[0] / singular[-1])
     diagonal, pivots = scipy.linalg.qr(scaled, pivoting=True, mode="r", check_finite=False)
-    kept = int((np.abs(np.diag(diagonal)) > EPS * n).sum())
-    kept = min(kept, R.shape[0] - 1)
-    names = ", ".join(str(j) for j in sorted(pivots[kept:])[:10])
-    more = "" if R.shape[0] - kept <= 10 else f" and {R.shape[0] - kept - 10} more"
+    kept = min(int((np.abs(np.diag(diagonal)) > tolerance).sum()), d - 1)
+    dropped = sorted(pivots[kept:])
+    names = ", ".join(str(j) for j in dropped[:10])
+    more = f" and {len(dropped) - 10} more" if len(dropped) > 10 else ""
     raise ValueError(
-        f"A has rank {kept} of {R.shape[0]} {'(as seen by the sketch) ' if sketched else ''}"
-        f"within rounding; without column {names}{more} it has full rank. "
+        f"A has rank {kept} of {d} {'(as seen by the sketch) ' if sketched else ''}within "
+        f"rounding; without column{'s' * (len(dropped) > 1)} {names}{more} it has full rank. "
         "numpy.linalg.lstsq gives the solution of least norm"
     )
