@@ -124,7 +124,8 @@ def test_precondition_is_as_exact_as_lapack(kind, condition, noise):
     A, b = problem(4000, 12, condition=condition, noise=noise)
     found = sketched_lstsq(A, b, sketch=kind, method="precondition", rng=0)
     assert found.converged
-    assert found.iterations < 40
+    # Few refinements on the Gram matrix, or some dozens of conjugate gradients.
+    assert found.iterations < (12 if condition < 1e6 else 60)
     assert found.condition < 3 * condition * 12
     exact = lapack(A, b)
     # Two backward stable solutions differ by no more than this.
@@ -138,6 +139,22 @@ def test_precondition_is_as_exact_as_lapack(kind, condition, noise):
     )
 
 
+def test_ill_conditioned_sums_lose_no_digits_to_length():
+    # At the solution A'(b - A x) is a sum of n terms that cancel. Summed in the plain way its
+    # rounding, times the condition squared, shows: the error is then some hundred times LAPACK's.
+    A, b = problem(200_000, 3, condition=1e5)
+    long_A, long_b = A.astype(np.longdouble), b.astype(np.longdouble)
+    reference = lapack(A, b).astype(np.longdouble)
+    for _ in range(4):
+        gradient = long_A.T @ (long_b - long_A @ reference)
+        reference += np.linalg.solve(A.T @ A, gradient.astype(np.float64))
+    errors = [
+        float(np.linalg.norm(x - reference))
+        for x in (sketched_lstsq(A, b, method="precondition", rng=0).x, lapack(A, b))
+    ]
+    assert errors[0] < 10 * errors[1]
+
+
 def test_scales_of_columns_do_not_matter():
     A, b = problem(3000, 5)
     scales = np.array([1e-12, 1e-5, 1, 1e6, 1e12])
@@ -148,7 +165,7 @@ def test_scales_of_columns_do_not_matter():
 
 
 def test_tol_and_budget():
-    A, b = problem(5000, 10, condition=1e4)
+    A, b = problem(5000, 10, condition=1e8, noise=1e-8)
     exact = lapack(A, b)
     rough = sketched_lstsq(A, b, method="precondition", tol=1e-5, rng=0)
     fine = sketched_lstsq(A, b, method="precondition", rng=0)

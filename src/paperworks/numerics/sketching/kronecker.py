@@ -65,6 +65,13 @@ class KroneckerRows(Rows):
             R += self.b.reshape(self._n, self.k)
         return self._times(R, [F.T for F in self.factors]), (R * R).sum(0)
 
+    def gram(self, n_jobs: int | None) -> Floats:
+        """``A'A``: the Kronecker product of the factors' own."""
+        total: Floats = np.ones((1, 1))
+        for F in self.factors:
+            total = np.asarray(np.kron(total, F.T @ F), dtype=np.float64)
+        return total
+
     def whole(self) -> Floats:
         """``[A, b]`` itself; asked for only where it is smaller than the sketch would be."""
         A: np.ndarray = self.factors[0]

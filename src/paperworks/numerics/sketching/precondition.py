@@ -5,6 +5,11 @@ values lie within about ``1 +- sqrt(d / m)``. So conjugate gradients on ``A'A e 
 with the preconditioner ``R'R`` cut the error by about ``sqrt(m / d)`` an iteration, whatever the
 condition of A. It starts at the solution of the sketched problem, without which sketching loses
 digits, and starts anew from the true residual until that no longer falls (iterative refinement).
+
+Where A is not ill conditioned, BLAS forms ``A'A`` in the time of a few walks, so ``inv(R)' A'A
+inv(R)``, nearly the identity, is made and factored once and takes the place of the conjugate
+gradients. It is off by about the unit of rounding times the condition squared, by which every
+refinement, one walk each, then cuts the error.
 """
 
 from __future__ import annotations
@@ -13,7 +18,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
-from scipy.linalg import solve_triangular
+from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from paperworks.numerics.sketching.sketches import Floats
 from paperworks.numerics.sketching.sources import Rows
@@ -21,7 +26,9 @@ from paperworks.numerics.sketching.sources import Rows
 EPS = float(np.finfo(np.float64).eps)
 # One cycle of conjugate gradients takes the error down so far at most, then looks again.
 CYCLE = 1e-14
-CYCLES = 6
+CYCLES = 20
+# Up to here the Gram matrix is good for a refinement that gains a digit or more, and quicker.
+GRAM_CONDITION, GRAM_COLUMNS = 3e6, 512
 
 
 @dataclass(frozen=True)
@@ -51,6 +58,11 @@ def refine(
     lengths = np.linalg.norm(R, axis=0)
     singular = np.linalg.svd(R / lengths, compute_uv=False)
     size, condition = singular[0], singular[0] / singular[-1]
+    factor = None
+    if condition <= GRAM_CONDITION and R.shape[0] <= GRAM_COLUMNS and max_iterations > 0:
+        half = solve_triangular(R, source.gram(n_jobs), trans="T", check_finite=False)
+        factor = cho_factor(solve_triangular(R, half.T, trans="T", check_finite=False))
+        passes += 1
     best: tuple[Floats, Floats, Floats] | None = None
     converged = False
     for _ in range(CYCLES):
@@ -72,6 +84,10 @@ def refine(
         converged = bool((best[1] <= enough).all())
         if bool((error <= goal).all()) or not improved or iterations >= max_iterations:
             break
+        if factor is not None:
+            X = X + solve_triangular(R, cho_solve(factor, half), check_finite=False)
+            iterations += 1
+            continue
         step, done = _conjugate_gradients(
             source,
             half,

@@ -40,6 +40,10 @@ class Rows:
         """``A'(use_b * B - A X)``, (d, k), and the squared norms of what is in brackets, (k,)."""
         raise NotImplementedError
 
+    def gram(self, n_jobs: int | None) -> Floats:
+        """``A'A``, (d, d), in one walk."""
+        raise NotImplementedError
+
 
 class ArrayRows(Rows):
     """An (n, d) array of any real dtype and layout, or a memory map, and an (n, k) array."""
@@ -79,6 +83,16 @@ class ArrayRows(Rows):
             for first, last in _shares(self.n, joblib.effective_n_jobs(n_jobs))
         )
         return sum(g for g, _ in results), sum(s for _, s in results)
+
+    def gram(self, n_jobs: int | None) -> Floats:
+        """``A'A``, a share of the rows to each thread."""
+        assert self.n is not None
+        return sum(
+            joblib.Parallel(n_jobs=n_jobs, require="sharedmem")(
+                joblib.delayed(_gram)(self.A[first:last])
+                for first, last in _shares(self.n, joblib.effective_n_jobs(n_jobs))
+            )
+        )
 
     def whole(self) -> Floats:
         """``[A, b]`` itself, in columns."""
@@ -175,17 +189,28 @@ class StreamRows(Rows):
 
     def normal(self, X: Floats, *, use_b: bool, n_jobs: int | None) -> tuple[Floats, Floats]:
         """``A'(use_b * B - A X)`` and squared norms, block after block."""
-        if not self.repeatable:
-            raise ValueError(
-                'method "precondition" walks over the rows several times, and an iterator can be '
-                "walked once; pass a function that returns a fresh iterator"
-            )
+        self._check_repeatable()
         gradient, squares = np.zeros((self.d, self.k)), np.zeros(self.k)
         for A, B in self._walk():
             g, s = _walk(A, B, X, use_b)
             gradient += g
             squares += s
         return gradient, squares
+
+    def gram(self, n_jobs: int | None) -> Floats:
+        """``A'A``, block after block."""
+        self._check_repeatable()
+        total = np.zeros((self.d, self.d))
+        for A, _ in self._walk():
+            total += _gram(A)
+        return total
+
+    def _check_repeatable(self) -> None:
+        if not self.repeatable:
+            raise ValueError(
+                'method "precondition" walks over the rows several times, and an iterator can be '
+                "walked once; pass a function that returns a fresh iterator"
+            )
 
 
 def check_block(A: np.ndarray, B: np.ndarray, row: int) -> None:
@@ -224,6 +249,15 @@ def _sketch_rows(sketch: Sketch, first: int, A: np.ndarray, B: np.ndarray) -> Fl
         if not np.isfinite(part.sum()):
             check_block(A[start : start + step], B[start : start + step], first * step + start)
         sketch.add(first + start // step, part, total)
+    return total
+
+
+def _gram(A: np.ndarray) -> Floats:
+    total = np.zeros((A.shape[1], A.shape[1]))
+    step = max(1, WALK_NUMBERS // A.shape[1])
+    for start in range(0, A.shape[0], step):
+        block = np.asarray(A[start : start + step], dtype=np.float64)
+        total += block.T @ block
     return total
 
 
