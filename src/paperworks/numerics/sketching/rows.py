@@ -75,7 +75,7 @@ def sketch_rows(
     >>> sketch_rows(50, eps=0.5, delta=0.01)
     2823
     >>> sketch_rows(50, eps=0.5, delta=0.01, rule="paper", n=1_000_000)
-    1250055
+    1250107
     """
     check_promise(eps, delta)
     for name, value in (("d", d), ("rhs", rhs), ("factors", factors)):
