@@ -1,10 +1,10 @@
 """Wall time of tall dense least squares, and of the transform below it, beside the peers.
 
 Least squares: ours to machine precision and sketched only, numpy.linalg.lstsq (gelsd), SciPy's
-gelsy, and LSMR. The note gives CPU seconds as well, which other work on the machine disturbs less
-than the time by the clock. "easy" has independent normal entries; "hard" has them mixed to a condition of
-1e6. The note also gives the accuracy reached, ``||x - x*|| / ||x*||`` against gelsy. LSMR is asked for
-1e-14 and stopped after 200 iterations.
+gelsy, and LSMR. "easy" has independent normal entries; "hard" has them mixed to a condition of
+1e6. The note gives CPU seconds, which other work on the machine disturbs less than the time by
+the clock, and the accuracy reached, ``||x - x*|| / ||x*||`` against gelsy. LSMR is asked for 1e-14
+and stopped after 200 iterations.
 
 Sizes past some memory run with PAPERWORKS_BENCH_LARGE=1 only.
 """
