@@ -295,6 +295,9 @@ def test_streams_reach_the_same_as_arrays(tmp_path):
         found = sketched_lstsq(source, right, method="precondition", rng=0)
         assert found.converged
         np.testing.assert_allclose(found.x, exact, rtol=1e-11)
+    np.testing.assert_array_equal(
+        sketched_lstsq(read(), rng=3).x, sketched_lstsq(blocks(A, b, [6000]), rng=3).x
+    )
     halves = (A[:3000], A[3000:])
     for stream in (iter(halves), lambda: iter(halves)):
         found = sketched_lstsq(stream, b, rng=0)
