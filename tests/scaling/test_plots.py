@@ -1,4 +1,4 @@
-"""Pictures show the data and what was fitted to them; that they are fine to look at no test says."""
+"""Pictures show the data and what was fitted to it; that they are good to look at, no test says."""
 
 from __future__ import annotations
 
