@@ -34,7 +34,7 @@ from paperworks.graphs.log_proximity.proximity import GraphProximity
 CLUSTERERS = ("ward", "kernel-kmeans", "spectral")
 _DENSE = 2_000
 """Nodes up to which ``landmarks="auto"`` takes the whole kernel: some seconds for 15 parameters."""
-_LANDMARKS = 400
+_LANDMARKS = 200
 _COMPONENTS = 24
 
 
@@ -61,7 +61,7 @@ class ProximityClustering(ClusterMixin, BaseEstimator):
         Size of that grid.
     landmarks : "auto", int or None, default="auto"
         None: the whole n x n kernel. A number: that many kernel columns, of random nodes, and
-        memory for their n x landmarks. "auto": 400 above 2,000 nodes, else None.
+        memory for their n x landmarks. "auto": 200 (or 4 for each cluster) above 2,000 nodes, else None.
     n_init : int, default=10
         Starts of k-means.
     weight : str or None, default="weight"

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.linalg
 
 _FLOOR = 1e-10
+_LANDMARK_FLOOR = 1e-6  # below it a component says nothing, and its projection is noise
 
 
 def embed(K: np.ndarray, n_components: int | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -31,7 +32,7 @@ def embed(K: np.ndarray, n_components: int | None = None) -> tuple[np.ndarray, n
     n = len(K)
     wanted = None if n_components is None or n_components >= n else (n - n_components, n - 1)
     values, vectors = scipy.linalg.eigh(centred, subset_by_index=wanted, check_finite=False)
-    return _points(values, vectors, n_components)
+    return _points(values, vectors, n_components, _FLOOR)
 
 
 def embed_columns(C: np.ndarray, landmarks: np.ndarray, n_components: int) -> np.ndarray:
@@ -60,15 +61,17 @@ def embed_columns(C: np.ndarray, landmarks: np.ndarray, n_components: int) -> np
     centred = W - means
     centred = centred - centred.mean(axis=1, keepdims=True)
     values, vectors = scipy.linalg.eigh(centred, check_finite=False)
-    points, kept = _points(values, vectors, n_components)
-    return (C - means) @ (points / kept)
+    points, kept = _points(values, vectors, n_components, _LANDMARK_FLOOR)
+    outside = C - means
+    outside -= outside.mean(axis=1, keepdims=True)  # rounding leaves eigenvectors a share of 1
+    return outside @ (points / kept)
 
 
 def _points(
-    values: np.ndarray, vectors: np.ndarray, n_components: int | None
+    values: np.ndarray, vectors: np.ndarray, n_components: int | None, floor: float
 ) -> tuple[np.ndarray, np.ndarray]:
     values, vectors = values[::-1][:n_components], vectors[:, ::-1][:, :n_components]
-    keep = values > _FLOOR * max(float(values[0]), 0.0)
+    keep = values > floor * max(float(values[0]), 0.0)
     keep &= values > 0
     if not keep.any():  # all nodes are alike
         return np.zeros((len(vectors), 1)), np.ones(1)

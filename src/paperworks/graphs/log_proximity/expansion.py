@@ -181,6 +181,6 @@ def _series(
             if k > reach:
                 raise UnderflowError(
                     f"{int((~reached).sum())} of {reached.size} entries are below the smallest "
-                    "float, so that they have no logarithm: take a parameter nearer to the "
-                    "middle of its range"
+                    "float, so that they have no logarithm: take a larger parameter, at which "
+                    "walks reach farther, or another measure"
                 )

@@ -52,8 +52,8 @@ class Measure:
     in_blocks : bool
         Whether columns of its kernel can be had without the whole of it.
     additive : bool
-        Whether its distance is cutpoint additive: d(i, j) + d(j, k) = d(i, k) exactly where all
-        paths from i to k go through j.
+        Whether its distance is cutpoint additive: d(i, j) + d(j, k) = d(i, k) where all paths from
+        i to k go through j.
     """
 
     name: str
@@ -120,7 +120,7 @@ _ALL = [
     Measure("sp-ct", "shortest path and commute time", "sp-ct", False, "unit", True, False, True),
     Measure("sct", "sigmoid commute time", "sct", False, "ray", True, False, False),
     Measure("scct", "sigmoid corrected commute time", "scct", False, "ray", True, False, False),
-    Measure("rsp", "randomised shortest paths", "rsp", False, "temperature", True, False, False),
+    Measure("rsp", "randomised shortest paths", "rsp", False, "temperature", True, False, True),
     Measure("fe", "free energy", "fe", False, "temperature", True, True, True),
 ]
 MEASURES: dict[str, Measure] = {measure.name: measure for measure in _ALL}

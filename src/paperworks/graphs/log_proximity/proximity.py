@@ -205,8 +205,8 @@ class GraphProximity:
         Returns
         -------
         (n, m) float64
-            For "sp" and "fe", whose kernel is centred over all nodes, these are columns of -D and
-            of the kernel before centring: the same up to a number for each row and column.
+            For "sp" and "fe", whose kernel is centred over all nodes, the columns before centring:
+            the same up to a number for each row and column.
 
         Notes
         -----
@@ -225,11 +225,11 @@ class GraphProximity:
                 "measure out of walk, forest, comm, heat, ppr, their logarithms, sp and fe"
             )
         if found.family == "sp":
-            return -dijkstra(self._costs, directed=False, indices=nodes).T
+            return -dijkstra(self._costs, directed=False, indices=nodes).T / 2
         block = np.zeros((self.graph.n_nodes, len(nodes)))
         block[nodes, np.arange(len(nodes))] = 1.0
         if found.family == "fe":
-            return self._log_series("fe", value, block, tol) / value
+            return self._log_series("fe", value, block, tol) / (2 * value)
         base, f = self._function(found.family, value)
         M = self._matrix(base)
         H, error = chebyshev(M, f, *self._interval(base), block, tol=1e-13)
@@ -305,8 +305,14 @@ class GraphProximity:
             return A
         if base == "laplacian":
             return sp.csr_array(sp.diags_array(degrees) - A)
-        scale = sp.diags_array(1 / self._roots)
-        return sp.csr_array(scale @ A @ scale)
+        return self._balanced(A.data)
+
+    def _balanced(self, weights: np.ndarray) -> sp.csr_array:
+        """D^-1/2 W D^-1/2 for weights on the edges of A, whose pattern it keeps."""
+        A = self.graph.adjacency
+        rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
+        scaled = weights / (self._roots[rows] * self._roots[A.indices])
+        return sp.csr_array((scaled, A.indices, A.indptr), shape=A.shape)
 
     def _interval(self, base: str) -> tuple[float, float]:
         if base == "adjacency":
@@ -420,10 +426,8 @@ class GraphProximity:
 
     def _tempered(self, beta: float) -> sp.csr_array:
         """D^-1/2 (A o exp(-beta C)) D^-1/2: the walk that pays for its edges, made symmetric."""
-        B = self.graph.adjacency.copy()
-        B.data = B.data * np.exp(-beta / B.data)
-        scale = sp.diags_array(1 / self._roots)
-        return sp.csr_array(scale @ B @ scale)
+        weights = self.graph.adjacency.data
+        return self._balanced(weights * np.exp(-beta / weights))
 
     def _sigmoid(self, family: str, alpha: float) -> np.ndarray:
         if family == "sct":
@@ -463,7 +467,7 @@ class GraphProximity:
         if measure.family == "fe":
             return _to_distance(np.log(g)) / value
         Q = self._tempered(value)
-        Q.data = Q.data * self._costs.data  # the costs have the same pattern
+        Q.data = Q.data * self._costs.data  # in the same pattern
         return _to_distance(-(g @ (Q @ g)) / g)
 
     @cached_property
