@@ -155,7 +155,7 @@ def as_graph(
         matrix, nodes = _from_networkx(graph, weight, directed)
     elif sp.issparse(graph):
         if np.iscomplexobj(graph):
-            raise ValueError("weights must be real, got a complex matrix")
+            raise ValueError("Complex data not supported: weights must be real")
         matrix = sp.csr_array(graph, dtype=np.float64)
         nodes = np.arange(matrix.shape[0])
     elif isinstance(graph, tuple):
@@ -182,7 +182,7 @@ def _plain_array(graph: Any) -> np.ndarray:
     except ValueError as error:  # ragged lists
         raise TypeError(f"cannot read a graph from {type(graph).__name__}: {error}") from None
     if array.dtype.kind == "c":
-        raise ValueError("weights must be real, got a complex array")
+        raise ValueError("Complex data not supported: weights must be real")
     if array.ndim != 2 or array.dtype.kind not in "biufUSO":
         raise TypeError(
             "a graph must be a networkx graph, a square matrix, an (m, 2) or (m, 3) edge array or "
@@ -192,8 +192,11 @@ def _plain_array(graph: Any) -> np.ndarray:
     rows, columns = array.shape
     if rows != columns and columns not in (2, 3):
         raise ValueError(f"an adjacency matrix must be square, got shape {array.shape}")
-    if rows == columns and array.dtype.kind not in "biuf":
-        raise TypeError(f"an adjacency matrix must be numeric, got dtype {array.dtype}")
+    if rows == columns:
+        try:
+            return array.astype(np.float64)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"an adjacency matrix must be numeric: {error}") from None
     return array
 
 
@@ -223,7 +226,8 @@ def _from_edges(
 ) -> WeightedGraph:
     if len(edges) not in (2, 3):
         raise ValueError(
-            f"edges must be (sources, targets) or (sources, targets, weights), got {len(edges)} parts"
+            "edges must be (sources, targets) or (sources, targets, weights), got "
+            f"{len(edges)} parts"
         )
     columns = [np.asarray(column) for column in edges]
     if len({column.shape for column in columns}) != 1 or columns[0].ndim != 1:

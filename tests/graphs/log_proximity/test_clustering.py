@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from sklearn.base import clone
 from sklearn.cluster import KMeans
 from sklearn.metrics import adjusted_rand_score as ari
+from sklearn.utils.estimator_checks import check_estimator
 
 from paperworks.graphs import GraphProximity, ProximityClustering, as_graph
 from paperworks.graphs.log_proximity.clustering import modularity, ward
@@ -134,9 +135,7 @@ def test_the_parameter_is_chosen_by_modularity_as_a_plain_loop_would():
     best = model.modularities_.argmax()
     assert model.parameter_ == model.parameters_[best]
     assert model.modularity_ == model.modularities_[best]
-    assert model.native_parameter_ == pytest.approx(
-        0.5 * model.parameter_ / (1 - model.parameter_)
-    )
+    assert model.native_parameter_ == pytest.approx(0.5 * model.parameter_ / (1 - model.parameter_))
 
 
 @settings(max_examples=25, deadline=None)
@@ -210,6 +209,16 @@ def test_parameters_that_underflow_are_passed_over():
         ProximityClustering(4, parameter=0.01).fit(path(400))
 
 
+def test_parameters_that_overflow_are_passed_over():
+    A, classes = planted(120, 2, 0.9, 0.4, 0)
+    A = 3 * A
+    model = ProximityClustering(2, measure="comm").fit(A)
+    assert np.isnan(model.modularities_[-1])
+    assert ari(model.labels_, classes) > 0.9
+    with pytest.raises(ValueError, match="overflows"):
+        ProximityClustering(2, measure="comm", parameter=0.95).fit(A)
+
+
 def test_small_and_even_graphs():
     assert ProximityClustering(1).fit_predict(nx.path_graph(4)).tolist() == [0, 0, 0, 0]
     assert len(set(ProximityClustering(4).fit_predict(nx.path_graph(4)))) == 4
@@ -242,6 +251,27 @@ def test_small_and_even_graphs():
 def test_bad_settings(parameters, message):
     with pytest.raises(ValueError, match=message):
         ProximityClustering(**parameters).fit(A120)
+
+
+def test_scikit_learns_checks():
+    """Those that pass a table of features are left out: this estimator takes graphs."""
+    tables = dict.fromkeys(
+        (
+            "check_positive_only_tag_during_fit",
+            "check_estimators_empty_data_messages",
+            "check_estimators_nan_inf",
+            "check_estimator_sparse_tag",
+            "check_estimator_sparse_array",
+            "check_estimator_sparse_matrix",
+            "check_clustering",
+            "check_fit2d_1feature",
+            "check_fit1d",
+        ),
+        "passes features that are no graph",
+    )
+    model = ProximityClustering(2, n_parameters=2)
+    done = check_estimator(model, expected_failed_checks=tables, on_skip=None)
+    assert sum(check["status"] == "passed" for check in done) > 30
 
 
 def test_bad_graphs():

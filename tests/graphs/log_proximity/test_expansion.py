@@ -67,7 +67,7 @@ def test_series_keep_every_entry():
 
 def test_unreachable_entries_are_refused():
     apart = sp.csr_array(np.kron(np.eye(2), path(3)))
-    with pytest.raises(expansion.UnderflowError, match="3 of 6 entries"):
+    with pytest.raises(expansion.FloatRangeError, match="3 of 6 entries"):
         expansion.geometric_series(apart * 0.1, np.eye(6)[:, :1], 0.15, 6)
 
 

@@ -55,5 +55,5 @@ def test_bad_input():
         reject_curve(D, [0, 1, 2])
     with pytest.raises(ValueError, match="got 1 of them"):
         reject_curve([[0, np.nan, 1], [1, 0, 1], [1, 1, 0]], [0, 0, 1])
-    with pytest.raises(ValueError, match="symmetric, got a difference of 1.0"):
+    with pytest.raises(ValueError, match=r"symmetric, got a difference of 1\.0"):
         reject_curve([[0, 2, 1], [1, 0, 1], [1, 1, 0]], [0, 0, 1])

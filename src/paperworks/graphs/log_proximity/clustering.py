@@ -27,7 +27,7 @@ from sklearn.utils import check_random_state
 
 from paperworks.graphs.adjacency import WeightedGraph, as_graph
 from paperworks.graphs.log_proximity.embedding import embed, embed_columns
-from paperworks.graphs.log_proximity.expansion import UnderflowError
+from paperworks.graphs.log_proximity.expansion import FloatRangeError
 from paperworks.graphs.log_proximity.measures import find
 from paperworks.graphs.log_proximity.proximity import GraphProximity
 
@@ -61,7 +61,8 @@ class ProximityClustering(ClusterMixin, BaseEstimator):
         Size of that grid.
     landmarks : "auto", int or None, default="auto"
         None: the whole n x n kernel. A number: that many kernel columns, of random nodes, and
-        memory for their n x landmarks. "auto": 200 (or 4 for each cluster) above 2,000 nodes, else None.
+        memory for their n x landmarks. "auto": 200, or 4 for each cluster if that is more, above
+        2,000 nodes, else None.
     n_init : int, default=10
         Starts of k-means.
     weight : str or None, default="weight"
@@ -151,24 +152,26 @@ class ProximityClustering(ClusterMixin, BaseEstimator):
                 "landmarks=None to hold it, or take another measure"
             )
         seed = random.randint(2**31 - 1)  # one for all parameters, so that only they differ
-        found = []
+        found: list[np.ndarray | None] = []
         trouble: ValueError | None = None
         for p in grid:
             try:
                 found.append(self._cluster(proximity, float(p), seed))
-            except UnderflowError as error:
-                found, trouble = [*found, None], error
-        if all(labels is None for labels in found):
-            assert trouble is not None
+            except FloatRangeError as error:
+                found.append(None)
+                trouble = error
+        if trouble is not None and all(part is None for part in found):
             raise trouble
         scores = [np.nan if part is None else modularity(read, part) for part in found]
         best = int(np.nanargmax(scores))
+        labels = found[best]
+        assert labels is not None  # a score is nan without labels
         self.parameters_, self.modularities_ = grid, np.array(scores)
         self.parameter_, self.modularity_ = float(grid[best]), float(scores[best])
         self.native_parameter_ = (
             np.nan if measure.range == "none" else proximity.native(self.measure, self.parameter_)
         )
-        self.labels_, self.nodes_ = found[best], read.nodes
+        self.labels_, self.nodes_ = labels, read.nodes
         self.n_features_in_ = read.n_nodes
         return self
 

@@ -25,8 +25,8 @@ _EPS = np.finfo(float).eps
 _LARGEST_DEGREE = 2**14
 
 
-class UnderflowError(ValueError):
-    """Entries are smaller than the smallest float, so that they have no logarithm."""
+class FloatRangeError(ValueError):
+    """Entries are too small or too large for floats at this parameter."""
 
 
 def chebyshev_coefficients(f: Function, low: float, high: float, tol: float) -> np.ndarray:
@@ -111,7 +111,7 @@ def geometric_series(
 
     Raises
     ------
-    UnderflowError
+    FloatRangeError
         If an entry stays 0: the node is so far off that its entry has no float (or cannot be
         reached at all).
 
@@ -179,7 +179,7 @@ def _series(
             if reached.all():
                 return total
             if k > reach:
-                raise UnderflowError(
+                raise FloatRangeError(
                     f"{int((~reached).sum())} of {reached.size} entries are below the smallest "
                     "float, so that they have no logarithm: take a larger parameter, at which "
                     "walks reach farther, or another measure"

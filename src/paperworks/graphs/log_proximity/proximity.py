@@ -37,8 +37,8 @@ from scipy.sparse.linalg import eigsh
 
 from paperworks.graphs.adjacency import WeightedGraph, as_graph
 from paperworks.graphs.log_proximity.expansion import (
+    FloatRangeError,
     Function,
-    UnderflowError,
     chebyshev,
     exponential_series,
     geometric_series,
@@ -392,7 +392,7 @@ class GraphProximity:
         """Columns of a plain kernel from those of f(M)."""
         if family == "comm":
             if value * self.radius > 700:
-                raise ValueError(
+                raise FloatRangeError(
                     f"exp(t A) overflows at t * rho = {value * self.radius:.0f} (more than 700): "
                     "take a smaller parameter, or 'log-comm'"
                 )
@@ -497,6 +497,3 @@ def _top(N: Any) -> float:
         return float(np.linalg.eigvalsh(N.toarray())[-1])
     start = np.ones(N.shape[0])
     return float(eigsh(N, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
-
-
-__all__ = ["GraphProximity", "UnderflowError"]

@@ -85,8 +85,7 @@ def reject_curve(distances: ArrayLike, labels: ArrayLike) -> RejectCurve:
     labels = np.asarray(labels)
     if D.ndim != 2 or D.shape[0] != D.shape[1] or labels.shape != (len(D),):
         raise ValueError(
-            "distances must be (n, n) and labels (n,), got shapes "
-            f"{D.shape} and {labels.shape}"
+            f"distances must be (n, n) and labels (n,), got shapes {D.shape} and {labels.shape}"
         )
     rows, cols = np.triu_indices(len(D), k=1)
     values = D[rows, cols]
