@@ -94,9 +94,7 @@ def chebyshev(
     return total, (tol + 4 * _EPS * len(c)) * largest
 
 
-def geometric_series(
-    N: Any, block: np.ndarray, radius: float, reach: int, *, tol: float = 1e-10
-) -> np.ndarray:
+def geometric_series(N: Any, block: np.ndarray, radius: float, *, tol: float = 1e-10) -> np.ndarray:
     """``inv(I - N) @ block`` for non-negative N and block, every entry to relative ``tol``.
 
     Parameters
@@ -105,8 +103,6 @@ def geometric_series(
     block : (n, m) float64, >= 0, no zero column
     radius : float
         Spectral radius of N, < 1.
-    reach : int
-        No two nodes are further apart than this many steps.
     tol : float
 
     Raises
@@ -123,11 +119,11 @@ def geometric_series(
     def tail(k: int) -> float:
         return radius / (1 - radius)
 
-    return _series(lambda term, k: N @ term, block, tail, reach, tol)
+    return _series(lambda term, k: N @ term, block, tail, tol)
 
 
 def exponential_series(
-    N: Any, t: float, block: np.ndarray, radius: float, reach: int, *, tol: float = 1e-10
+    N: Any, t: float, block: np.ndarray, radius: float, *, tol: float = 1e-10
 ) -> tuple[np.ndarray, float]:
     """``exp(t N) @ block`` for non-negative N and block, every entry to relative ``tol``.
 
@@ -150,7 +146,7 @@ def exponential_series(
         return 1.0 if k + 1 >= 2 * part * radius else np.inf
 
     for _ in range(steps):
-        block = _series(lambda term, k: (N @ term) * (part / k), block, tail, reach, tol / steps)
+        block = _series(lambda term, k: (N @ term) * (part / k), block, tail, tol / steps)
         block = block * np.exp(-part * radius)
     return block, t * radius
 
@@ -159,7 +155,6 @@ def _series(
     advance: Callable[[np.ndarray, int], np.ndarray],
     block: np.ndarray,
     tail: Callable[[int], float],
-    reach: int,
     tol: float,
 ) -> np.ndarray:
     """Add terms until what is left is below ``tol`` of every entry."""
@@ -175,12 +170,13 @@ def _series(
                 last_two += term
         factor = tail(k)
         if np.isfinite(factor) and (factor * last_two <= tol * total).all():
+            # Where a walk arrives for the first time the term is the sum, so that the loop goes on
+            # until all is reached that can be.
             reached = total > 0
-            if reached.all():
-                return total
-            if k > reach:
+            if not reached.all():
                 raise FloatRangeError(
                     f"{int((~reached).sum())} of {reached.size} entries are below the smallest "
                     "float, so that they have no logarithm: take a larger parameter, at which "
                     "walks reach farther, or another measure"
                 )
+            return total

@@ -289,12 +289,6 @@ class GraphProximity:
         return costs
 
     @cached_property
-    def _reach(self) -> int:
-        """A bound on the number of edges between any two nodes of a component."""
-        hops = dijkstra(self.graph.adjacency, directed=False, indices=0, unweighted=True)
-        return 2 * int(hops[np.isfinite(hops)].max()) + 1
-
-    @cached_property
     def _roots(self) -> np.ndarray:
         """Square roots of the degrees, 1 for a node without edges."""
         return np.sqrt(np.where(self.graph.degrees > 0, self.graph.degrees, 1.0))
@@ -403,25 +397,25 @@ class GraphProximity:
         """Logarithm of kernel columns, every entry to an absolute ``tol``."""
         A, degrees, shift = self.graph.adjacency, self.graph.degrees, 0.0
         if family == "comm":
-            H, shift = exponential_series(A, value, block, self.radius, self._reach, tol=tol)
+            H, shift = exponential_series(A, value, block, self.radius, tol=tol)
         elif family == "heat":
             top = float(degrees.max())
             N = sp.csr_array(sp.diags_array(top - degrees) + A)  # top I - L, not negative
-            H, _ = exponential_series(N, value, block, top, self._reach, tol=tol)
+            H, _ = exponential_series(N, value, block, top, tol=tol)
         elif family == "forest":
             # inv(I + t L) = inv(I - N) inv(I + t D) with N = inv(I + t D) t A.
             scale = sp.diags_array(1 / (1 + value * degrees))
             N = sp.csr_array(scale @ (value * A))
             root = sp.diags_array(np.sqrt(1 / (1 + value * degrees)))
             radius = _top(root @ (value * A) @ root)
-            H = geometric_series(N, scale @ block, radius, self._reach, tol=tol)
+            H = geometric_series(N, scale @ block, radius, tol=tol)
         elif family == "fe":
             N = self._tempered(value)
-            H = geometric_series(N, block, _top(N), self._reach, tol=tol)
+            H = geometric_series(N, block, _top(N), tol=tol)
         else:
             N = A * value if family == "walk" else self._matrix("transition") * value
             radius = value * (self.radius if family == "walk" else 1.0)
-            H = geometric_series(N, block, radius, self._reach, tol=tol)
+            H = geometric_series(N, block, radius, tol=tol)
         return np.log(H) + shift
 
     def _tempered(self, beta: float) -> sp.csr_array:
@@ -463,7 +457,7 @@ class GraphProximity:
             g = scipy.linalg.solve(system, np.eye(n), assume_a="pos", check_finite=False)
         if g.min() * _DIGITS < 4 * _EPS * np.sqrt(n) * g.max():
             N = self._tempered(value)
-            g = geometric_series(N, np.eye(n), _top(N), self._reach, tol=_DIGITS)
+            g = geometric_series(N, np.eye(n), _top(N), tol=_DIGITS)
         if measure.family == "fe":
             return _to_distance(np.log(g)) / value
         Q = self._tempered(value)
