@@ -19,7 +19,7 @@ from scipy.sparse.csgraph import connected_components
 Duplicates = Literal["raise", "sum", "max"]
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class WeightedGraph:
     """A graph as a weighted adjacency matrix with named rows.
 
@@ -36,13 +36,17 @@ class WeightedGraph:
     Examples
     --------
     >>> graph = as_graph(([10, 10, 30], [20, 30, 20]))
-    >>> graph.n_nodes, graph.n_edges, graph.nodes.tolist()
-    (3, 3, [10, 20, 30])
+    >>> graph, graph.nodes.tolist()
+    (WeightedGraph(3 nodes, 3 edges), [10, 20, 30])
     """
 
     adjacency: sp.csr_array
     nodes: np.ndarray
     directed: bool = False
+
+    def __repr__(self) -> str:
+        kind = "directed " if self.directed else ""
+        return f"WeightedGraph({self.n_nodes} nodes, {self.n_edges} {kind}edges)"
 
     @property
     def n_nodes(self) -> int:

@@ -345,5 +345,7 @@ def test_bad_questions():
         GraphProximity(-path(4))
     with pytest.raises(ValueError, match="node 2 has no edge"):
         GraphProximity(np.pad(path(2), (0, 2))).kernel("ppr", 0.5)
+    with pytest.raises(FloatRangeError, match="take a smaller parameter"):
+        proximity.distance("log-heat", native=1e4)
     with pytest.raises(FloatRangeError, match="smallest float"):
         GraphProximity(path(200)).kernel("log-comm", native=1e-3)

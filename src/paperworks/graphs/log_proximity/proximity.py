@@ -124,7 +124,8 @@ class GraphProximity:
             One of "walk", "forest", "comm", "heat", "ppr", each of them after "log-", "sp", "ct",
             "sp-ct", "sct", "scct", "rsp", "fe".
         parameter : float
-            The parameter normalised to (0, 1) as in the paper. Needed but for "sp" and "ct".
+            The parameter normalised to (0, 1) as in the paper. "sp" and "ct" have none and pass
+            over it.
         native : float
             The parameter in its own unit instead.
 
@@ -370,6 +371,11 @@ class GraphProximity:
         first, u = weights[lead], np.abs(U[:, lead])
         others = weights.copy()
         others[lead] = 0.0
+        if len(weights) > 1 and not others.any():
+            raise FloatRangeError(
+                f"distances of the logarithmic {family} kernel are below the smallest float: take "
+                "a smaller parameter"
+            )
         rest = (U * others) @ U.T
         H = rest + first * np.multiply.outer(u, u)
         error = 4 * _EPS * np.sqrt(len(H)) * first

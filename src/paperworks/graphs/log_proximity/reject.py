@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class RejectCurve:
     """A reject curve.
 
@@ -38,6 +38,9 @@ class RejectCurve:
     between: np.ndarray
     within: np.ndarray
     area: float
+
+    def __repr__(self) -> str:
+        return f"RejectCurve(area={self.area:.4g}, {len(self.between)} points)"
 
     def at(self, between: ArrayLike) -> np.ndarray:
         """``within`` where ``between`` has these values, to draw or to average curves."""
