@@ -145,9 +145,14 @@ def exponential_series(
         # From 2 t radius on the terms at least halve; before that nothing is known.
         return 1.0 if k + 1 >= 2 * part * radius else np.inf
 
+    def advance(term: np.ndarray, k: int) -> np.ndarray:
+        following = N @ term
+        following *= part / k
+        return following
+
     for _ in range(steps):
-        block = _series(lambda term, k: (N @ term) * (part / k), block, tail, tol / steps)
-        block = block * np.exp(-part * radius)
+        block = _series(advance, block, tail, tol / steps)
+        block *= np.exp(-part * radius)
     return block, t * radius
 
 
@@ -161,15 +166,13 @@ def _series(
     total, term = block.copy(), block
     k = 0
     while True:
-        last_two = np.zeros_like(total)
-        for step in range(8):
+        for _ in range(8):
             k += 1
-            term = advance(term, k)
+            before, term = term, advance(term, k)
             total += term
-            if step >= 6:  # two, for on a bipartite graph every other term is 0
-                last_two += term
         factor = tail(k)
-        if np.isfinite(factor) and (factor * last_two <= tol * total).all():
+        # Two terms, for on a bipartite graph every other one is 0.
+        if np.isfinite(factor) and (before + term <= (tol / factor) * total).all():
             # Where a walk arrives for the first time the term is the sum, so that the loop goes on
             # until all is reached that can be.
             reached = total > 0

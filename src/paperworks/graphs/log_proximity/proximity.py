@@ -232,12 +232,15 @@ class GraphProximity:
         if found.family == "fe":
             return self._log_series("fe", value, block, tol) / (2 * value)
         base, f = self._function(found.family, value)
-        M = self._matrix(base)
-        H, error = chebyshev(M, f, *self._interval(base), block, tol=1e-13)
+        M, interval = self._matrix(base), self._interval(base)
         if not found.logarithmic:
+            H, _ = chebyshev(M, f, *interval, block, tol=1e-13)
             return self._plain(found.family, value, H, nodes)
-        if H.min() * tol > error:
-            return np.log(H) + (value * self.radius if found.family == "comm" else 0.0)
+        H, error = chebyshev(M, f, *interval, block[:, :2], tol=1e-13)
+        if H.min() * tol > 30 * error:  # else some of all columns would hardly do
+            H, error = chebyshev(M, f, *interval, block, tol=1e-13)
+            if H.min() * tol > error:
+                return np.log(H) + (value * self.radius if found.family == "comm" else 0.0)
         return self._log_series(found.family, value, block, tol)
 
     @cached_property
