@@ -191,7 +191,7 @@ def test_landmarks_bear_a_leading_vector_that_takes_over():
 
 
 def test_large_graphs_take_landmarks_by_themselves():
-    A, classes = planted(2100, 5, 0.03, 0.002, 2)
+    A, classes = planted(1100, 5, 0.06, 0.004, 2)
     model = ProximityClustering(5, parameter=0.3, random_state=0).fit(sp.csr_array(A))
     assert len(model.landmarks_) == 200
     assert ari(model.labels_, classes) > 0.9

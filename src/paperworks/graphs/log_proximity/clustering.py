@@ -32,7 +32,7 @@ from paperworks.graphs.log_proximity.measures import find
 from paperworks.graphs.log_proximity.proximity import GraphProximity
 
 CLUSTERERS = ("ward", "kernel-kmeans", "spectral")
-_DENSE = 2_000
+_DENSE = 1_000
 """Nodes up to which ``landmarks="auto"`` takes the whole kernel: some seconds for 15 parameters."""
 _LANDMARKS = 200
 _COMPONENTS = 24
@@ -62,7 +62,7 @@ class ProximityClustering(ClusterMixin, BaseEstimator):
     landmarks : "auto", int or None, default="auto"
         None: the whole n x n kernel. A number: that many kernel columns, of random nodes, and
         memory for their n x landmarks. "auto": 200, or 4 for each cluster if that is more, above
-        2,000 nodes, else None.
+        1,000 nodes, else None.
     n_init : int, default=10
         Starts of k-means.
     weight : str or None, default="weight"
@@ -96,7 +96,8 @@ class ProximityClustering(ClusterMixin, BaseEstimator):
 
     Notes
     -----
-    Whole kernel: O(n^3) once, then a product O(n^3) for each parameter, and O(n^2) for Ward.
+    Whole kernel: O(n^3) once, then a product O(n^3) for each parameter, and O(n^2) for Ward; for
+    the others a further eigendecomposition for each parameter.
     Landmarks: a few hundred products of the sparse adjacency with n x landmarks for each
     parameter, O(n landmarks) memory. Ward then merges only clusters that an edge joins, on the
     embedded nodes, which takes no n x n distances.
