@@ -381,8 +381,9 @@ class GraphProximity:
             )
         rest = (U * others) @ U.T
         H = rest + first * np.multiply.outer(u, u)
-        error = 4 * _EPS * np.sqrt(len(H)) * first
-        if H.min() * _DIGITS < error:
+        # An error of u is one of the numbers a_i, which the distance does not see.
+        error = 4 * _EPS * np.sqrt(len(H))
+        if u.min() * _DIGITS < error or H.min() * _DIGITS < error * others.max():
             K = self._log_series(family, value, np.eye(len(H)), _DIGITS)
             return np.zeros(len(H)), K
         shift = value * self.radius if family == "comm" else 0.0
