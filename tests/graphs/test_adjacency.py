@@ -166,5 +166,5 @@ def test_bad_graphs_are_refused(graph, options, message):
     "what", ["karate", 7, None, np.ones(5), [[1, 2], [3]], np.ones((2, 2, 2)), [["a"] * 4] * 4]
 )
 def test_what_is_no_graph(what):
-    with pytest.raises(TypeError, match="graph|adjacency matrix must be numeric"):
+    with pytest.raises(TypeError, match=r"graph|adjacency matrix must be numeric"):
         as_graph(what)
