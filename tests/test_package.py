@@ -34,7 +34,8 @@ def test_data_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize(
-    "family", ["numerics", "training", "statistics", "scaling", "compression", "diffusion"]
+    "family",
+    ["numerics", "training", "statistics", "scaling", "compression", "diffusion", "graphs"],
 )
 def test_a_method_knows_nothing_of_what_stands_on_it(family: str) -> None:
     script = f"import paperworks.{family}, sys; print(*sys.modules)"

@@ -189,6 +189,22 @@ def test_graph_pickled_npz(write, tmp_path):
     assert read["test_index"].shape == (0,)
 
 
+@pytest.mark.parametrize("name", ["g.gml", "g.gml.gz"])
+def test_graph_gml(write, name):
+    graph, _, labels = small_graph()
+    directed = nx.DiGraph(graph.edges)
+    directed.add_nodes_from(range(9))
+    directed.add_edge(0, 0)
+    for node in directed:
+        directed.nodes[node]["gt"] = "abc"[labels[node]]
+    ordered = nx.DiGraph()
+    ordered.add_nodes_from(sorted(directed.nodes(data=True)))
+    ordered.add_edges_from(directed.edges)
+    read = READERS["graph_gml"]([write(name, "\n".join(nx.generate_gml(ordered)).encode())])
+    check_graph(read, graph, sp.csr_array((9, 0)), labels)
+    assert not read["has_features"].any()
+
+
 def test_graph_npz(tmp_path):
     graph, features, labels = small_graph()
     adjacency = nx.to_scipy_sparse_array(graph, nodelist=range(9), format="csr")

@@ -25,6 +25,7 @@ READERS: dict[str, Callable[..., dict[str, Any]]] = {
         graphs.graph_npz,
         graphs.planetoid_parts,
         graphs.graph_pickled_npz,
+        graphs.graph_gml,
         tables.regression_npz,
         tables.regression_table,
     )

@@ -1,4 +1,4 @@
-"""Readers of graphs with node features: converted npz, Planetoid's parts, pickled npz."""
+"""Readers of graphs: converted npz, Planetoid's parts, pickled npz, and GML without features."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from paperworks.data.readers.pickles import restricted_load, sparse_from_npz_member
-from paperworks.data.readers.raw import Fields
+from paperworks.data.readers.raw import Fields, unpacked
 
 
 def _symmetric(n: int, rows: np.ndarray, columns: np.ndarray) -> Any:
@@ -101,3 +101,21 @@ def graph_pickled_npz(paths: Sequence[Path]) -> Fields:
         labels = np.load(io.BytesIO(archive.read("node_label.npy")), allow_pickle=False)
     features.sort_indices()
     return _graph(_symmetric(len(labels), adjacency.row, adjacency.col), features, labels)
+
+
+def graph_gml(paths: Sequence[Path]) -> Fields:
+    """A GML graph whose nodes carry their class as ``gt``; no features, edges made undirected."""
+    import networkx as nx
+    from scipy.sparse import csr_array
+
+    graph = nx.parse_gml(unpacked(paths[0]).decode(), label="id")
+    place = {node: i for i, node in enumerate(graph)}
+    edges = np.array([(place[a], place[b]) for a, b in graph.edges()], dtype=np.int64)
+    _, labels = np.unique([str(kind) for _, kind in graph.nodes(data="gt")], return_inverse=True)
+    n = len(place)
+    return _graph(
+        _symmetric(n, edges[:, 0], edges[:, 1]),
+        csr_array((n, 0), dtype=np.float32),
+        labels,
+        has_features=np.zeros(n, dtype=bool),
+    )
