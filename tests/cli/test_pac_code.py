@@ -79,7 +79,7 @@ def test_calibrate_prints_json(files):
         (["nonsense"], [], "line 1: not JSON"),
         ([], [], "holds no program"),
         (['{"tokens": ["x"], "logprobs": [-1], "target": "x"}'], ["--epsilon", "0"],
-         "epsilon must be strictly between 0 and 1"),
+         "epsilon must lie strictly between 0 and 1"),
         (['{"tokens": ["x"], "logprobs": [-1], "target": "x"}'], ["--max-holes", "0"],
          "max_holes must be >= 1"),
         (['{"tokens": ["x"], "logprobs": [-1], "target": "x"}'], ["--keep", "a.jsonl"],

@@ -149,5 +149,5 @@ def test_bad_arguments(arguments, word):
 
 
 def test_bad_n():
-    with pytest.raises(ValueError, match="n must be a whole number of samples >= 1, got 0"):
+    with pytest.raises(ValueError, match="n must be a whole number >= 1, got 0"):
         plan_holdout(0, queries=1)

@@ -103,7 +103,7 @@ def test_the_promise_holds_under_attack(name):
         (lambda: Laplace(2, "a"), "scale must be > 0 and finite, got 'a'"),
         (lambda: Thresholdout(10, 0, 0.1, 0.1), "budget must be a whole number >= 1, got 0"),
         (lambda: Thresholdout(10, 1, -0.1, 0.1), "threshold must be > 0 and finite, got -0.1"),
-        (lambda: Gaussian(2, 0.1).error_bound(0), "n must be a whole number of samples >= 1"),
+        (lambda: Gaussian(2, 0.1).error_bound(0), "n must be a whole number >= 1"),
         (lambda: Gaussian(2, 0.1).error_bound(9, 1.0), "strictly between 0 and 1, got 1.0"),
         (lambda: ReusableHoldout(None, X, Splitting(501)), "parts of 500 samples would be empty"),
         (lambda: ReusableHoldout(None, X, "gaussian"), "what plan_holdout returns, got 'gauss"),

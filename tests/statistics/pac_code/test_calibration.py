@@ -58,9 +58,9 @@ def test_too_few_programs_say_how_many_are_needed():
 
 @pytest.mark.parametrize("value", [0, 1, -0.1, 2, "a", None, float("nan")])
 def test_levels_out_of_range_are_refused(value):
-    with pytest.raises(ValueError, match="epsilon must be"):
+    with pytest.raises(ValueError, match="epsilon must lie"):
         calibration_size(value, 0.1)
-    with pytest.raises(ValueError, match="delta must be"):
+    with pytest.raises(ValueError, match="delta must lie"):
         calibration_size(0.1, value)
 
 

@@ -133,8 +133,8 @@ def test_programs_that_do_not_parse():
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"epsilon": 0}, "epsilon must be strictly between 0 and 1"),
-        ({"delta": 1.5}, "delta must be strictly between 0 and 1"),
+        ({"epsilon": 0}, "epsilon must lie strictly between 0 and 1"),
+        ({"delta": 1.5}, "delta must lie strictly between 0 and 1"),
         ({"max_holes": 0}, "max_holes must be >= 1, got 0"),
         ({"max_holes": 1.5}, "max_holes must be a whole number, got 1.5"),
         ({"max_holes": True}, "max_holes must be a whole number, got True"),

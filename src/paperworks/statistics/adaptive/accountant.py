@@ -15,8 +15,6 @@ from paperworks.statistics.adaptive.mechanisms import (
     Laplace,
     Mechanism,
     Splitting,
-    checked_confidence,
-    checked_n,
 )
 from paperworks.statistics.adaptive.queries import ROUNDING
 from paperworks.statistics.adaptive.thresholdout import Thresholdout
@@ -25,6 +23,7 @@ from paperworks.statistics.adaptive.weights import (
     MultiplicativeWeights,
     most_updates,
 )
+from paperworks.statistics.checking import probability, whole
 
 MECHANISMS = ("splitting", "laplace", "gaussian", "thresholdout", "multiplicative-weights")
 
@@ -93,17 +92,15 @@ def plan_holdout(
     >>> plan_holdout(100_000, queries=10_000, tolerance=0.1, mechanism="thresholdout").budget
     19
     """
-    n, failure = checked_n(n), 1 - checked_confidence(confidence)
+    n, failure = whole("n", n, 1), 1 - probability("confidence", confidence)
     if mechanism not in MECHANISMS:
         raise ValueError(f"mechanism must be one of {', '.join(MECHANISMS)}, got {mechanism!r}")
     if queries is None and tolerance is None:
         raise ValueError("give queries (how many) or tolerance (how accurate), or both")
-    if queries is not None and (
-        isinstance(queries, bool) or not isinstance(queries, int | np.integer) or queries < 1
-    ):
-        raise ValueError(f"queries must be a whole number >= 1, got {queries!r}")
-    if tolerance is not None and not 0 < tolerance < 1:
-        raise ValueError(f"tolerance must lie strictly between 0 and 1, got {tolerance!r}")
+    if queries is not None:
+        queries = whole("queries", queries, 1)
+    if tolerance is not None:
+        tolerance = probability("tolerance", tolerance)
     if (domain is not None) != (mechanism == "multiplicative-weights"):
         word = "needs" if domain is None else "takes no"
         raise ValueError(f"{mechanism} {word} domain: the FiniteDomain of all possible samples")
@@ -112,7 +109,7 @@ def plan_holdout(
             raise ValueError(
                 "thresholdout needs both queries and tolerance; its budget follows from them"
             )
-        return _thresholdout(n, int(queries), tolerance, failure)
+        return _thresholdout(n, queries, tolerance, failure)
 
     def build(n: int, queries: int) -> Mechanism:
         return _BUILDERS[mechanism](n, queries, failure, domain)
@@ -122,8 +119,8 @@ def plan_holdout(
 
     if tolerance is None:
         assert queries is not None
-        return build(n, int(queries))
-    asked = int(queries) if queries is not None else 1
+        return build(n, queries)
+    asked = queries if queries is not None else 1
     if error(n, asked) > tolerance:
         enough = _least(lambda samples: error(samples, asked) <= tolerance, n)
         possible = error(n, asked)

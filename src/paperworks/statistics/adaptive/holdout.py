@@ -14,7 +14,6 @@ from paperworks.statistics.adaptive.ledger import Ledger
 from paperworks.statistics.adaptive.mechanisms import (
     Mechanism,
     State,
-    checked_confidence,
 )
 from paperworks.statistics.adaptive.noise import source
 from paperworks.statistics.adaptive.queries import (
@@ -27,6 +26,7 @@ from paperworks.statistics.adaptive.queries import (
     fingerprint,
 )
 from paperworks.statistics.adaptive.weights import MultiplicativeWeights
+from paperworks.statistics.checking import probability
 
 
 def correct(estimator: Any, X: Any, y: Any) -> NDArray[np.bool_]:
@@ -137,7 +137,7 @@ class ReusableHoldout:
                 "process; leave one of them out"
             )
         self.mechanism = mechanism
-        self.confidence = checked_confidence(confidence)
+        self.confidence = probability("confidence", confidence)
         self.per_sample = per_sample
         self.low, self.high = checked_range(low, high)
         self.holdout = as_rows(holdout, "holdout")

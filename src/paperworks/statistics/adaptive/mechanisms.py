@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from paperworks.statistics.adaptive import bounds
 from paperworks.statistics.adaptive.noise import discrete_gaussian, discrete_laplace
 from paperworks.statistics.adaptive.queries import ROUNDING, UNIT
+from paperworks.statistics.checking import probability, whole
 
 State = dict[str, Any]
 Source = Literal["holdout", "train", "model"]
@@ -95,7 +96,7 @@ class Mechanism(abc.ABC):
             For queries with values in [0, 1]; multiply by ``high - low`` for others. 1 or more
             promises nothing.
         """
-        return self._error(checked_n(n), 1 - checked_confidence(confidence)) + ROUNDING
+        return self._error(whole("n", n, 1), 1 - probability("confidence", confidence)) + ROUNDING
 
     @abc.abstractmethod
     def _error(self, n: int, failure: float) -> float: ...
@@ -142,20 +143,6 @@ class Mechanism(abc.ABC):
     def describe(self) -> dict[str, Any]:
         """Everything that decides its answers, as JSON values."""
         return {"mechanism": self.name, **dataclasses.asdict(self)}
-
-
-def checked_n(n: Any) -> int:
-    """The number of samples, or an error where it is none."""
-    if isinstance(n, bool) or not isinstance(n, int | np.integer) or n < 1:
-        raise ValueError(f"n must be a whole number of samples >= 1, got {n!r}")
-    return int(n)
-
-
-def checked_confidence(confidence: float) -> float:
-    """A probability strictly between 0 and 1."""
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence must lie strictly between 0 and 1, got {confidence!r}")
-    return float(confidence)
 
 
 def in_units(scale: float, n: int) -> int:

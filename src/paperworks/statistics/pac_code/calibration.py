@@ -17,16 +17,7 @@ import math
 import numpy as np
 from scipy.stats import beta, binom
 
-
-def check_level(name: str, value: float) -> float:
-    """``value`` as a float strictly between 0 and 1, or a ValueError."""
-    try:
-        number = float(value)
-    except (TypeError, ValueError):
-        raise ValueError(f"{name} must be a number between 0 and 1, got {value!r}") from None
-    if not 0 < number < 1:
-        raise ValueError(f"{name} must be strictly between 0 and 1, got {value!r}")
-    return number
+from paperworks.statistics.checking import probability
 
 
 def calibration_size(epsilon: float, delta: float) -> int:
@@ -55,7 +46,7 @@ def calibration_size(epsilon: float, delta: float) -> int:
     >>> calibration_size(0.1, 0.05)
     29
     """
-    epsilon, delta = check_level("epsilon", epsilon), check_level("delta", delta)
+    epsilon, delta = probability("epsilon", epsilon), probability("delta", delta)
     n = max(1, math.ceil(math.log(delta) / math.log1p(-epsilon)))
     # One more or one less where the quotient of logarithms was rounded across a whole number.
     while n > 1 and (1 - epsilon) ** (n - 1) <= delta:
@@ -78,7 +69,7 @@ def allowed_misses(n: int, epsilon: float, delta: float) -> int:
     >>> allowed_misses(100, 0.1, 0.05)
     4
     """
-    epsilon, delta = check_level("epsilon", epsilon), check_level("delta", delta)
+    epsilon, delta = probability("epsilon", epsilon), probability("delta", delta)
     needed = calibration_size(epsilon, delta)
     if n < needed:
         raise ValueError(

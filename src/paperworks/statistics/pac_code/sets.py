@@ -30,7 +30,8 @@ from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
-from paperworks.statistics.pac_code.calibration import allowed_misses, check_level, miss_bound
+from paperworks.statistics.checking import probability
+from paperworks.statistics.pac_code.calibration import allowed_misses, miss_bound
 from paperworks.statistics.pac_code.cuts import best_cuts
 from paperworks.statistics.pac_code.greedy import (
     greedy_sequence,
@@ -337,8 +338,8 @@ class PACCodeSets(BaseEstimator):
 
     def _check(self) -> NDArray[np.float64]:
         """The levels, all parameters checked."""
-        check_level("epsilon", self.epsilon)
-        check_level("delta", self.delta)
+        probability("epsilon", self.epsilon)
+        probability("delta", self.delta)
         if isinstance(self.max_holes, bool) or not isinstance(self.max_holes, Integral):
             raise ValueError(f"max_holes must be a whole number, got {self.max_holes!r}")
         if self.max_holes < 1:

@@ -10,8 +10,9 @@ error (the ranked probability score) cannot rise.
 from __future__ import annotations
 
 import numpy as np
-from numba import njit
 from scipy.special import expit
+
+from paperworks.statistics.isotonic import pool_rows
 
 
 def crosses(eta: np.ndarray) -> np.ndarray:
@@ -27,32 +28,6 @@ def class_probabilities(eta: np.ndarray) -> np.ndarray:
     probabilities = np.column_stack([expit(eta[:, 0]), middle, expit(-eta[:, -1])])
     crossed = crosses(eta)
     if crossed.any():
-        cumulative = expit(eta[crossed])
-        _pool_rows(cumulative)
+        cumulative, _ = pool_rows(expit(eta[crossed]))
         probabilities[crossed] = np.diff(cumulative, axis=1, prepend=0.0, append=1.0)
     return probabilities
-
-
-@njit(cache=True)
-def _pool_rows(values):  # pragma: no cover - compiled
-    """Isotonic regression of each row, in place."""
-    n, m = values.shape
-    mean = np.empty(m)
-    size = np.empty(m, dtype=np.int64)
-    for i in range(n):
-        blocks = 0
-        for j in range(m):
-            mean[blocks], size[blocks] = values[i, j], 1
-            blocks += 1
-            while blocks > 1 and mean[blocks - 2] > mean[blocks - 1]:
-                total = size[blocks - 2] + size[blocks - 1]
-                mean[blocks - 2] = (
-                    mean[blocks - 2] * size[blocks - 2] + mean[blocks - 1] * size[blocks - 1]
-                ) / total
-                size[blocks - 2] = total
-                blocks -= 1
-        j = 0
-        for b in range(blocks):
-            for _ in range(size[b]):
-                values[i, j] = mean[b]
-                j += 1

@@ -34,7 +34,7 @@ from typing import Protocol
 
 import numpy as np
 
-from paperworks.statistics.pretraining.checking import positive, probability, whole
+from paperworks.statistics.checking import positive, probability, whole
 
 
 class Classes(Protocol):

@@ -16,7 +16,7 @@ from scipy.integrate import quad
 from scipy.optimize import brentq
 from scipy.special import gammaln
 
-from paperworks.statistics.pretraining.checking import positive, whole
+from paperworks.statistics.checking import positive, whole
 
 
 @dataclass(frozen=True)

@@ -22,7 +22,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import validate_data
 
-from paperworks.statistics.pretraining.checking import new_rows, positive, whole
+from paperworks.statistics.checking import positive, whole
+from paperworks.statistics.pretraining.checking import new_rows
 
 FloatArray = NDArray[np.float64]
 

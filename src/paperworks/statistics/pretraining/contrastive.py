@@ -28,13 +28,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.utils.validation import check_array, check_is_fitted
 
-from paperworks.statistics.pretraining.checking import (
-    fit_rows,
-    new_rows,
-    positive,
-    probability,
-    whole,
-)
+from paperworks.statistics.checking import positive, probability, whole
+from paperworks.statistics.pretraining.checking import fit_rows, new_rows
 from paperworks.statistics.pretraining.informative import Alternative
 
 FloatArray = NDArray[np.float64]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy.stats import chi2
 from sklearn.base import clone
 
-from paperworks.statistics.pretraining.checking import whole
+from paperworks.statistics.checking import whole
 from paperworks.statistics.pretraining.contrastive import ContrastiveModel
 from paperworks.statistics.pretraining.factor import FactorModel
 from paperworks.statistics.pretraining.informative import (

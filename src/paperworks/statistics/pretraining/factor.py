@@ -26,7 +26,8 @@ from scipy.stats import multivariate_normal
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_is_fitted
 
-from paperworks.statistics.pretraining.checking import fit_rows, new_rows, whole
+from paperworks.statistics.checking import whole
+from paperworks.statistics.pretraining.checking import fit_rows, new_rows
 from paperworks.statistics.pretraining.informative import Alternative, total_variation
 
 FloatArray = NDArray[np.float64]

@@ -32,7 +32,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.utils.validation import check_is_fitted
 
-from paperworks.statistics.pretraining.checking import whole
+from paperworks.statistics.checking import whole
 
 FloatArray = NDArray[np.float64]
 

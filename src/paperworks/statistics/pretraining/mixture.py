@@ -20,7 +20,8 @@ from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, Transfo
 from sklearn.mixture import GaussianMixture
 from sklearn.utils.validation import check_is_fitted
 
-from paperworks.statistics.pretraining.checking import fit_rows, new_rows, positive, whole
+from paperworks.statistics.checking import positive, whole
+from paperworks.statistics.pretraining.checking import fit_rows, new_rows
 from paperworks.statistics.pretraining.informative import Alternative, total_variation
 
 FloatArray = NDArray[np.float64]

@@ -17,9 +17,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numba import njit
 from numpy.typing import ArrayLike
 
+from paperworks.statistics.isotonic import pool_rows
 from paperworks.statistics.quantile_aggregation.levels import FloatArray, check_finite
 
 if TYPE_CHECKING:
@@ -106,34 +106,6 @@ def uncross_tensor(q: Tensor, how: Operator) -> Tensor:
     count = torch.zeros_like(rows).scatter_add(1, index, torch.ones_like(rows))
     pooled = (total / count.clamp(min=1)).gather(1, index)
     return q.masked_scatter(crossed[:, None], pooled)
-
-
-@njit(cache=True)
-def pool_rows(values):  # pragma: no cover - compiled
-    """Isotonic regression of each row ``(n, m)``, and the number of each entry's block."""
-    n, m = values.shape
-    pooled = np.empty((n, m))
-    block = np.empty((n, m), dtype=np.int64)
-    mean = np.empty(m)
-    size = np.empty(m, dtype=np.int64)
-    for i in range(n):
-        blocks = 0
-        for j in range(m):
-            mean[blocks], size[blocks] = values[i, j], 1
-            blocks += 1
-            while blocks > 1 and mean[blocks - 2] > mean[blocks - 1]:
-                both = size[blocks - 2] + size[blocks - 1]
-                mean[blocks - 2] = (
-                    mean[blocks - 2] * size[blocks - 2] + mean[blocks - 1] * size[blocks - 1]
-                ) / both
-                size[blocks - 2] = both
-                blocks -= 1
-        j = 0
-        for b in range(blocks):
-            for _ in range(size[b]):
-                pooled[i, j], block[i, j] = mean[b], b
-                j += 1
-    return pooled, block
 
 
 def crossing_penalty(q: Tensor, margins: Tensor) -> Tensor:
