@@ -67,7 +67,8 @@ def count(value: float | str) -> str:
         return value
     if math.isinf(value):
         return "never"
-    return f"{value:,.0f}" if 10 <= value < 1e7 or value == int(value) < 10 else f"{value:.3g}"
+    part_of_few = value < 10 and value != int(value)
+    return f"{value:.3g}" if part_of_few or value >= 1e7 else f"{value:,.0f}"
 
 
 def save_figure(figure: Figure, path: Path) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import llvmlite.binding
 import numpy as np
 from llvmlite import ir
 from numba import njit, types
@@ -16,6 +15,7 @@ from numba.core import cgutils
 from numba.extending import intrinsic
 
 from paperworks.compression.grids import Grid
+from paperworks.compression.kernels.tables import HAS_LONG_PERMUTE
 
 INTEGERS, LEVELS = -1, -2
 """In the place of the mantissa's bits, for grids of whole numbers and for those of any levels."""
@@ -24,7 +24,7 @@ FEW_LEVELS = 16
 BLOCK = 256
 MAGNITUDE = np.int32(0x7FFFFFFF)  # a float32's bits but for its sign
 
-IN_REGISTERS = llvmlite.binding.get_host_cpu_features().get("avx512f", False)
+IN_REGISTERS = HAS_LONG_PERMUTE
 
 
 def search_of(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
@@ -159,7 +159,8 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, bounds, levels, ou
             for column in range(columns):
                 found[column] = given[column] / divide[column]
         else:
-            found[:] = given
+            for column in range(columns):
+                found[column] = given[column]
         factor = np.float32(1)
         if scale.size == 1:
             factor = scale[0]

@@ -161,7 +161,25 @@ def mean(total: int, n: int) -> float:
 
 
 @dataclass(frozen=True)
-class Gaussian(Mechanism):
+class Additive(Mechanism):
+    """The holdout's mean with noise of its own for each query."""
+
+    scale: float
+
+    @staticmethod
+    @abc.abstractmethod
+    def _noise(scale: int, draw: random.Random) -> int: ...
+
+    def _reply(
+        self, state: State, values: NDArray[np.int64], guess: int | None, draw: random.Random
+    ) -> Reply:
+        n = len(values)
+        noise = self._noise(in_units(self.scale, n), draw)
+        return Reply(mean(int(values.sum()) + noise, n), "holdout", 1)
+
+
+@dataclass(frozen=True)
+class Gaussian(Additive):
     """Every answer is the holdout's mean with Gaussian noise; the error grows as queries^(1/4).
 
     The choice for some thousands of unrelated queries. For fewer, :class:`Splitting` has the
@@ -192,23 +210,16 @@ class Gaussian(Mechanism):
     0.146
     """
 
-    scale: float
-
     name: ClassVar[str] = "gaussian"
+
+    _noise = staticmethod(discrete_gaussian)
 
     def _error(self, n: int, failure: float) -> float:
         return bounds.gaussian_error(n, self.queries, effective(self.scale, n), failure)
 
-    def _reply(
-        self, state: State, values: NDArray[np.int64], guess: int | None, draw: random.Random
-    ) -> Reply:
-        n = len(values)
-        noise = discrete_gaussian(in_units(self.scale, n), draw)
-        return Reply(mean(int(values.sum()) + noise, n), "holdout", 1)
-
 
 @dataclass(frozen=True)
-class Laplace(Mechanism):
+class Laplace(Additive):
     """Every answer is the holdout's mean with Laplace noise, the paper's first mechanism.
 
     Pure differential privacy. :class:`Gaussian` has the smaller proven error for more than a few
@@ -237,19 +248,12 @@ class Laplace(Mechanism):
     0.073
     """
 
-    scale: float
-
     name: ClassVar[str] = "laplace"
+
+    _noise = staticmethod(discrete_laplace)
 
     def _error(self, n: int, failure: float) -> float:
         return bounds.laplace_error(n, self.queries, effective(self.scale, n), failure)
-
-    def _reply(
-        self, state: State, values: NDArray[np.int64], guess: int | None, draw: random.Random
-    ) -> Reply:
-        n = len(values)
-        noise = discrete_laplace(in_units(self.scale, n), draw)
-        return Reply(mean(int(values.sum()) + noise, n), "holdout", 1)
 
 
 @dataclass(frozen=True)

@@ -15,7 +15,7 @@ every model, where here a share of the rows stops the training and settings are 
 from __future__ import annotations
 
 from itertools import combinations
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -26,6 +26,7 @@ from sklearn.model_selection import KFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from paperworks.statistics.checking import whole
 from paperworks.statistics.quantile_aggregation.base import BaseModel, base_models
 from paperworks.statistics.quantile_aggregation.conformal import Calibration
 from paperworks.statistics.quantile_aggregation.crossing import Operator, check_operator, margins
@@ -544,9 +545,7 @@ class QuantileAggregator(BaseEstimator):
             if not (isinstance(value, Real) and 0 <= float(value) < np.inf):
                 raise ValueError(f"{name} must be a number >= 0, got {value!r}")
         for name, least in (("cv", 3 if self.calibration else 2), ("hidden", 1), ("layers", 1)):
-            value = getattr(self, name)
-            if not (isinstance(value, Integral) and int(value) >= least):
-                raise ValueError(f"{name} must be a whole number >= {least}, got {value!r}")
+            whole(name, getattr(self, name), least)
         if self._is_precomputed() and self.calibration:
             raise ValueError(
                 "calibration='cv+' fits base models and so cannot take precomputed predictions: "

@@ -16,6 +16,8 @@ import torch
 from sklearn.exceptions import ConvergenceWarning
 from torch import Tensor, nn
 
+from paperworks.statistics.checking import probability
+
 
 @dataclass(frozen=True)
 class Schedule:
@@ -48,11 +50,7 @@ class Schedule:
             raise ValueError(
                 f"max_epochs and patience must be >= 1, got {self.max_epochs} and {self.patience}"
             )
-        if not 0 < self.validation_fraction < 1:
-            raise ValueError(
-                "validation_fraction must lie strictly between 0 and 1, got "
-                f"{self.validation_fraction}"
-            )
+        probability("validation_fraction", self.validation_fraction)
         if self.batch_size < 0:
             raise ValueError(f"batch_size must be >= 1, or 0 to choose it, got {self.batch_size}")
 
