@@ -3,6 +3,7 @@ from __future__ import annotations
 import sqlite3
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Barrier
 
 import pytest
 
@@ -104,6 +105,18 @@ def test_a_folder_in_the_way_is_a_clear_error(path: Path) -> None:
     path.mkdir(parents=True)
     with pytest.raises(StoreError, match="cannot be opened"):
         Store(path)
+
+
+def test_many_may_open_a_new_store_at_once(tmp_path: Path) -> None:
+    start = Barrier(8)
+
+    def open_it(path: Path) -> None:
+        start.wait()
+        Store(path).close()
+
+    with ThreadPoolExecutor(8) as pool:
+        for i in range(40):
+            list(pool.map(open_it, [tmp_path / f"{i}.sqlite"] * 8))
 
 
 def test_many_writers_lose_nothing(path: Path) -> None:

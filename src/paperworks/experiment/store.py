@@ -1,8 +1,10 @@
 """Finished trials, kept in one SQLite file in the user's data directory.
 
 Every trial is written as soon as it ends, keyed by claim, work, tier, seed, device and the
-fingerprint of the code that ran. Write-ahead logging lets two runs share the file. A file that
-is damaged, of another program, or from a newer paperworks is refused and left as it is.
+fingerprint of the code that ran. Two runs may share the file: a writer waits for the other, which
+a rollback journal allows from the first moment on (the change to write-ahead logging would not
+wait). A file that is damaged, of another program, or from a newer paperworks is refused and left as
+it is.
 """
 
 from __future__ import annotations
@@ -95,10 +97,11 @@ class Store:
     def _check(self) -> None:
         run = self._connection.execute
         if self.path.stat().st_size > 0:
-            # Read everything that decides before anything is written.
+            # Read everything that decides before anything is written. The tables come first: where
+            # another run has just made them, its mark is there too, as one transaction wrote both.
+            tables = run("SELECT count(*) FROM sqlite_master").fetchone()[0]
             owner = run("PRAGMA application_id").fetchone()[0]
             version = run("PRAGMA user_version").fetchone()[0]
-            tables = run("SELECT count(*) FROM sqlite_master").fetchone()[0]
             if tables and owner != _APPLICATION_ID:
                 raise StoreError(self._message("is another program's database"))
             if version > SCHEMA_VERSION:
@@ -111,7 +114,8 @@ class Store:
             damage = run("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
                 raise StoreError(self._message(f"is damaged: {damage}"))
-        run("PRAGMA journal_mode = WAL")
+            if tables:
+                return
         # One transaction: a second run that starts now sees either nothing or the whole schema.
         run("BEGIN IMMEDIATE")
         run(_SCHEMA)
