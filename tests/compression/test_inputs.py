@@ -152,6 +152,24 @@ def test_levels_are_found_with_and_without_long_registers(
     assert torch.equal(torch.from_numpy(found), grid.round(x))
 
 
+@pytest.mark.parametrize(
+    ("levels", "in_one_pass"),
+    [
+        ([0.0, 0.0], False),
+        ([-1.0, 0.0], True),
+        ([-3e38, 0.0, 1.0, 3e38], True),
+        ([0.0, 1e-45, 1e-44, 2e-44], True),  # below the least normal number
+        ([0.0, *(1 + torch.arange(7) * 2e-7).tolist()], False),  # more than one to a cell
+    ],
+)
+def test_levels_far_and_near_are_found(levels: list[float], in_one_pass: bool) -> None:
+    grid = Grid(torch.tensor(levels), "levels")
+    assert (input_kernels.search_of(grid) is not None) == in_one_pass
+    x = torch.cat([torch.randn(1000), torch.tensor(levels), 1 + torch.rand(1000) * 1e-5])
+    x[:6] = torch.tensor([0.0, -0.0, torch.inf, -torch.inf, 5e-45, -5e-45])
+    assert torch.equal(InputQuantizer(grid, torch.tensor(1.0))(x), grid.round(x))
+
+
 def test_what_was_prepared_for_few_rows_does_not_outlive_its_scale() -> None:
     quantizer = InputQuantizer(IntegerGrid(4), torch.tensor(0.5))
     x = torch.tensor([[0.3, 1.2]])

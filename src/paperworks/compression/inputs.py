@@ -13,6 +13,7 @@ from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, grid_from
 from paperworks.compression.kernels.inputs import (
     INTEGERS,
     LEVELS,
+    NO_SEARCH,
     round_maps,
     round_rows,
     search_of,
@@ -81,7 +82,9 @@ class InputQuantizer(nn.Module):
         """The rounded input, of the shape and dtype of ``x``."""
         plain = x.dtype == torch.float32 and x.is_cpu and not x.requires_grad and x.numel() > 0
         if plain and (x.numel() <= _FEW or _is_table(self.grid)):  # which torch searches slowly
-            return _round_few(x, self._settings(), self.axis)
+            settings = self._settings()
+            if settings is not None:
+                return _round_few(x, settings, self.axis)
         if self.divide is not None:
             x = x / self._along(self.divide, x)
         if self.scale is not None:
@@ -90,8 +93,8 @@ class InputQuantizer(nn.Module):
             scale = self.grid.scale_for(x.abs().amax(self.axis, keepdim=True))
         return self.grid.round(x / scale) * scale
 
-    def _settings(self) -> tuple[Any, ...]:
-        """What :func:`round_rows` and :func:`round_maps` are told."""
+    def _settings(self) -> tuple[Any, ...] | None:
+        """What :func:`round_rows` and :func:`round_maps` are told; None if torch has to round."""
         if (
             self._made is None
             or self._made[0] is not self.scale
@@ -100,10 +103,10 @@ class InputQuantizer(nn.Module):
             self._made = (self.scale, self.divide, self._make())
         return self._made[2]
 
-    def _make(self) -> tuple[Any, ...]:
+    def _make(self) -> tuple[Any, ...] | None:
         grid = self.grid
         levels: tuple[float, float, float]
-        search = (np.empty(0, np.float32), np.empty(0, np.float32))
+        search = NO_SEARCH
         if isinstance(grid, IntegerGrid):
             levels = (-grid.top if grid.signed else 0, grid.top, 1)
             mantissa = INTEGERS
@@ -113,7 +116,10 @@ class InputQuantizer(nn.Module):
         else:
             levels = (-grid.largest, grid.largest, 1)
             mantissa = LEVELS
-            search = search_of(grid)
+            found = search_of(grid)
+            if found is None:
+                return None
+            search = found
         factors = [
             np.empty(0, np.float32) if each is None else each.float().reshape(-1).numpy()
             for each in (self.scale, self.divide)

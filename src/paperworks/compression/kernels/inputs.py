@@ -6,7 +6,7 @@ ten calls of torch, so that rounding the input by such calls would double it.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from llvmlite import ir
@@ -22,22 +22,40 @@ INTEGERS, LEVELS = -1, -2
 FEW_LEVELS = 16
 """So many levels, and the bounds between them, lie in a register each."""
 BLOCK = 256
-MAGNITUDE = np.int32(0x7FFFFFFF)  # a float32's bits but for its sign
+MAGNITUDE = np.uint32(0x7FFFFFFF)  # a float32's bits but for its sign
+INFINITY = 0x7F800000  # its bits
+MANTISSA = 23  # how many bits a float32's has
+MOST_CELLS = 2048
+"""Of each sign, so that the three tables stay in a core's first cache: 48 KiB at the most."""
 
 IN_REGISTERS = HAS_LONG_PERMUTE
 
 
-def search_of(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
-    """The bounds between a grid's levels, and the levels, for :func:`round_rows` to search in.
+class Search(NamedTuple):
+    """How a number finds its level: it looks at the one bound in the cell of its leading bits.
 
-    A number is of the level whose index is the count of bounds that it is above. A tie that goes
-    up has the next float32 below it as its bound, so that one comparison decides.
+    A cell holds the numbers with the same sign, exponent and first bits of the mantissa.
+    """
 
-    Returns
-    -------
-    bounds : (size,) float32, ascending, with infinities at its end
-    levels : (size,) float32, ascending, with the largest one repeated at its end; size is
-        2**bits, but FEW_LEVELS at least
+    few: np.ndarray
+    """(2, FEW_LEVELS) float32: the bounds between levels, ascending, with infinities at their end,
+    and the levels, with the largest one repeated; (2, 0) where there are more."""
+    cells: np.ndarray
+    """(3, 2 * cells) float32: the bound within a cell, the level up to it and the level above it;
+    first the cells without a sign, by magnitude, then those with one."""
+    shift: int
+    """The bits of a float32 that a cell leaves open."""
+    base: int
+    """The bits, so shifted, of the cell of the least magnitude, which reaches down to zero."""
+
+
+NO_SEARCH = Search(np.empty((2, 0), np.float32), np.empty((3, 0), np.float32), 0, 0)
+
+
+def search_of(grid: Grid) -> Search | None:
+    """How :func:`round_rows` finds the levels of this grid; None where they lie too close for it.
+
+    A tie that goes up has the next float32 below it as its bound, so that one comparison decides.
     """
     _, codes, middles = grid._sorted
     levels = grid.decode(codes).numpy()
@@ -45,11 +63,35 @@ def search_of(grid: Grid) -> tuple[np.ndarray, np.ndarray]:
     # Of middles that are the same in float32 the first one decides.
     up = up[np.searchsorted(ties, ties)]
     bounds = np.where(up, np.nextafter(ties, np.float32(-np.inf)), ties)
-    missing = max(2**grid.bits, FEW_LEVELS) - levels.size
-    return (
-        np.pad(bounds, (0, missing + 1), constant_values=np.inf),
-        np.pad(levels, (0, missing), mode="edge"),
-    )
+    if bounds.size == 0:  # zero alone
+        return None
+    magnitudes = np.abs(bounds).view(np.int32)
+    for shift in range(MANTISSA, -1, -1):
+        base, top = (int(each) >> shift for each in (magnitudes.min(), magnitudes.max()))
+        if top + 2 - base > MOST_CELLS:
+            return None
+        starts = np.arange(base, top + 2) << shift
+        starts[0] = 0
+        ends = np.append(starts[1:] - 1, INFINITY)
+        near, far = (
+            np.minimum(each, INFINITY).astype(np.int32).view(np.float32) for each in (starts, ends)
+        )
+        below = np.searchsorted(bounds, np.append(near, -far))
+        above = np.searchsorted(bounds, np.append(far, -near))
+        bound = np.append(bounds, np.float32(np.inf))[below]
+        # No second bound within, unless it is the same number.
+        if (bounds[np.maximum(above, 1) - 1] <= bound).all():
+            few = np.empty((2, 0), np.float32)
+            if levels.size <= FEW_LEVELS:
+                missing = FEW_LEVELS - levels.size
+                few = np.stack(
+                    [
+                        np.pad(bounds, (0, missing + 1), constant_values=np.inf),
+                        np.pad(levels, (0, missing), mode="edge"),
+                    ]
+                )
+            return Search(few, np.stack([bound, levels[below], levels[above]]), shift, base)
+    return None
 
 
 @intrinsic
@@ -86,35 +128,44 @@ def _sixteen_to_levels(typingctx, values, at, bounds, levels):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _to_levels(values, low, high, lowest, mantissa, bounds, levels):
+def _to_levels(values, low, high, lowest, mantissa, few, cells, shift, base):
     """Replace contiguous float32 ``values`` by their nearest levels."""
     size = values.size
     if mantissa == LEVELS:
         done = 0
-        if IN_REGISTERS and levels.size == FEW_LEVELS:
+        if IN_REGISTERS and few.size:
             done = size // FEW_LEVELS * FEW_LEVELS
-            for first in range(0, done, FEW_LEVELS):
+            for start in range(0, done, FEW_LEVELS):
                 _sixteen_to_levels(  # type: ignore[call-arg]
-                    values.ctypes, first, bounds.ctypes, levels.ctypes
+                    values.ctypes, start, few[0].ctypes, few[1].ctypes
                 )
-        # Half after half, for a block of columns at once: loops without branches, of which the
-        # compiler makes vector instructions.
+        # Loops without branches, which here nobody could foresee, over a block of columns.
+        bits = values.view(np.uint32)
         index = np.empty(min(BLOCK, size - done), np.uint32)
-        one = np.uint32(1)
+        bound = np.empty(index.size, np.float32)
+        table, all_cells = cells.reshape(-1), np.uint32(cells.shape[1])
+        half = np.int32(cells.shape[1] // 2)
+        zero, last, sign = np.int32(0), half - np.int32(1), np.int32(31)
         for start in range(done, size, BLOCK):
-            found = values[start : start + BLOCK]
+            found, raw = values[start : start + BLOCK], bits[start : start + BLOCK]
             count = found.size
-            index[:count] = 0
-            jump = np.uint32(levels.size) >> one
-            while jump > 0:
-                ahead = jump - one
-                for column in range(count):
-                    at = index[column]
-                    # A NaN is above everything, as for torch.
-                    index[column] = at if found[column] <= bounds[at + ahead] else at + jump
-                jump >>= one
             for column in range(count):
-                found[column] = levels[index[column]]
+                magnitude = raw[column] & MAGNITUDE
+                cell = np.int32(magnitude >> np.uint32(shift)) - np.int32(base)
+                cell = min(max(cell, zero), last)
+                # All bits for a negative number, none for the others; a NaN, which is above
+                # everything as for torch, has no sign here.
+                negative = (
+                    np.int32(raw[column]) >> sign if magnitude <= np.uint32(INFINITY) else zero
+                )
+                index[column] = np.uint32(cell + (negative & half))
+            for column in range(count):
+                bound[column] = table[index[column]]
+            for column in range(count):
+                at = index[column] + all_cells
+                index[column] = at if found[column] <= bound[column] else at + all_cells
+            for column in range(count):
+                found[column] = table[index[column]]
     else:
         for column in range(size):
             value = values[column]
@@ -139,7 +190,7 @@ def _factor(largest, high):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def round_rows(x, scale, divide, low, high, lowest, mantissa, bounds, levels, out):
+def round_rows(x, scale, divide, low, high, lowest, mantissa, few, cells, shift, base, out):
     """Write ``scale`` times the level nearest to ``x / divide / scale``; channels lie along rows.
 
     x : (rows, channels) float32, contiguous
@@ -148,7 +199,7 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, bounds, levels, ou
     low, high : float32, the extreme levels
     lowest : float32, the least power of two with the full mantissa, of a floating-point grid
     mantissa : int, its bits, or INTEGERS or LEVELS
-    bounds, levels : as of :func:`search_of` for LEVELS, else empty
+    few, cells, shift, base : of :class:`Search` for LEVELS, else of NO_SEARCH
     out : (rows, channels) float32, contiguous, written
     """
     columns = x.shape[1]
@@ -168,17 +219,17 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, bounds, levels, ou
             largest = np.int32(0)
             for column in range(columns):
                 # As bits, of which a NaN's are the largest: it is, for torch.
-                largest = max(largest, np.int32(raw[column] & MAGNITUDE))
+                largest = max(largest, np.int32(np.uint32(raw[column]) & MAGNITUDE))
             factor = _factor(largest, high)
         for column in range(columns):
             found[column] /= scale[column] if scale.size > 1 else factor
-        _to_levels(found, low, high, lowest, mantissa, bounds, levels)
+        _to_levels(found, low, high, lowest, mantissa, few, cells, shift, base)
         for column in range(columns):
             found[column] *= scale[column] if scale.size > 1 else factor
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def round_maps(x, scale, divide, low, high, lowest, mantissa, bounds, levels, out):
+def round_maps(x, scale, divide, low, high, lowest, mantissa, few, cells, shift, base, out):
     """As :func:`round_rows` where each channel is a row: x and out are (images, channels, places).
 
     With an empty ``scale`` each place has its own, so that the largest of its channels is ``high``.
@@ -201,7 +252,7 @@ def round_maps(x, scale, divide, low, high, lowest, mantissa, bounds, levels, ou
                 raw = found.view(np.int32)
                 for place in range(places):
                     # As bits, of which a NaN's are the largest: it is, for torch.
-                    size = np.int32(raw[place] & MAGNITUDE)
+                    size = np.int32(np.uint32(raw[place]) & MAGNITUDE)
                     largest[place] = size if size > largest[place] else largest[place]
         for place in range(factors.size):
             factors[place] = _factor(largest[place], high)
@@ -212,6 +263,6 @@ def round_maps(x, scale, divide, low, high, lowest, mantissa, bounds, levels, ou
                 factor = scale[channel if scale.size > 1 else 0]
             for place in range(places):
                 found[place] /= factor if scale.size else factors[place]
-            _to_levels(found, low, high, lowest, mantissa, bounds, levels)
+            _to_levels(found, low, high, lowest, mantissa, few, cells, shift, base)
             for place in range(places):
                 found[place] *= factor if scale.size else factors[place]
