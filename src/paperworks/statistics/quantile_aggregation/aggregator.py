@@ -4,8 +4,7 @@ Fakoor, Kim, Mueller, Smola and Tibshirani, "Flexible Model Aggregation for Quan
 (JMLR 2023, arXiv 2103.00083). Base models are fitted by cross-fitting: on all folds but one, to
 predict that one, so that the weights are learned on rows which the models did not see (15). For
 calibration the same is nested once more: with folds k and l left out for every pair, each fold k
-has weights of its own, learned without it, and its rows serve to calibrate (CV+, section 5). A fit
-without {k, l} serves both orders, so K folds cost K (K - 1) / 2 + K + 1 fits of each base model.
+has weights of its own, learned without it, and its rows serve to calibrate (CV+, section 5).
 
 Departures. The weights of the final model are learned from K folds and used with base models
 fitted to all rows, as the authors do; they also keep a validation set apart for the settings of
@@ -14,21 +13,19 @@ every model, where here a share of the rows stops the training and settings are 
 
 from __future__ import annotations
 
-from itertools import combinations
 from numbers import Real
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike
 from sklearn.base import BaseEstimator
-from sklearn.model_selection import KFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from paperworks.statistics.checking import whole
-from paperworks.statistics.quantile_aggregation.base import BaseModel, base_models
+from paperworks.statistics.quantile_aggregation.base import base_models
 from paperworks.statistics.quantile_aggregation.conformal import Calibration
+from paperworks.statistics.quantile_aggregation.crossfit import CrossFit, table
 from paperworks.statistics.quantile_aggregation.crossing import Operator, check_operator, margins
 from paperworks.statistics.quantile_aggregation.levels import (
     FloatArray,
@@ -39,13 +36,6 @@ from paperworks.statistics.quantile_aggregation.levels import (
     level_index,
 )
 from paperworks.statistics.quantile_aggregation.scores import quantile_scores
-
-
-class _Fit(NamedTuple):
-    """Base models fitted without some folds, and what they predict of those folds."""
-
-    models: list[BaseModel] | None
-    predictions: dict[int, FloatArray]  # fold -> (rows, p, m)
 
 
 class QuantileAggregator(BaseEstimator):
@@ -251,46 +241,31 @@ class QuantileAggregator(BaseEstimator):
 
     def _fit_nested(self, X: Any, y: FloatArray, seed: int) -> list[Any]:
         """Cross-fit base models, learn the final weights and, for CV+, those of each fold."""
-        bases = base_models(self.estimators, self.levels_)
-        self.names_ = [base.name for base in bases]
-        folds = [test for _, test in KFold(self.cv, shuffle=True, random_state=seed).split(X)]
-        nested = self.calibration == "cv+"
-        out: list[tuple[int, ...]] = [(), *((k,) for k in range(self.cv))]
-        if nested:
-            out += combinations(range(self.cv), 2)
-        kept = [not left or (nested and len(left) == 1) for left in out]
-        fits = dict(
-            zip(
-                out,
-                Parallel(n_jobs=self.n_jobs)(
-                    delayed(_fit_without)(bases, X, y, folds, left, keep, seed)
-                    for left, keep in zip(out, kept, strict=True)
-                ),
-                strict=True,
-            )
+        fits = CrossFit(
+            base_models(self.estimators, self.levels_),
+            X,
+            y,
+            cv=self.cv,
+            nested=self.calibration == "cv+",
+            n_jobs=self.n_jobs,
+            seed=seed,
         )
-        self.n_base_fits_ = len(out)
-        self.base_models_ = fits[()].models
-        held = np.empty((len(y), len(bases), len(self.levels_)))
-        for k, rows in enumerate(folds):
-            held[rows] = fits[(k,)].predictions[k]
-        self.oof_predictions_ = held
+        self.base_models_ = fits.models
+        self.names_ = [base.name for base in fits.models]
+        self.n_base_fits_ = fits.n_fits
+        self.oof_predictions_ = held = fits.predictions
         self._aggregate = self._learn(held, y, X, seed)
         trained = [self._aggregate]
-        if nested:
+        if self.calibration:
             self._fold_models = []
             quantiles = np.empty((len(y), len(self.levels_)))
             fold = np.empty(len(y), dtype=np.int64)
-            for k, rows in enumerate(folds):
-                others = [other for other in range(self.cv) if other != k]
-                inner = np.concatenate([folds[other] for other in others])
-                seen = np.concatenate(
-                    [fits[(min(k, other), max(k, other))].predictions[other] for other in others]
-                )
+            for k, rows in enumerate(fits.folds):
+                inner, seen = fits.within(k)
                 aggregate = self._learn(seen, y[inner], X[inner], seed)
                 quantiles[rows] = aggregate.quantiles(held[rows], X[rows])
                 fold[rows] = k
-                self._fold_models.append((fits[(k,)].models, aggregate))
+                self._fold_models.append((fits.without(k), aggregate))
                 trained.append(aggregate)
             self._calibration = Calibration(quantiles, y, fold)
         return trained
@@ -444,7 +419,7 @@ class QuantileAggregator(BaseEstimator):
             X = validate_data(self, X, dtype=np.float64, reset=False)
             q = np.stack(
                 [
-                    aggregate.quantiles(_table(models, X), X)
+                    aggregate.quantiles(table(models, X), X)
                     for models, aggregate in self._fold_models
                 ]
             )
@@ -495,7 +470,7 @@ class QuantileAggregator(BaseEstimator):
         elif not self._is_precomputed() or self.weights == "local":
             raise ValueError("X is None, but this model was fitted with features")
         if not self._is_precomputed():
-            return _table(self.base_models_, X), X
+            return table(self.base_models_, X), X
         P = self._check_predictions(predictions, None if X is None else len(X))
         if P.shape[1] != len(self.names_):
             raise ValueError(
@@ -551,26 +526,3 @@ class QuantileAggregator(BaseEstimator):
                 "calibration='cv+' fits base models and so cannot take precomputed predictions: "
                 "use calibrate(X, y, predictions) on rows that fit() did not see"
             )
-
-
-def _table(models: list[BaseModel], X: FloatArray) -> FloatArray:
-    """Predictions ``(n, p, m)``."""
-    return np.stack([model.predict(X) for model in models], axis=1)
-
-
-def _fit_without(
-    bases: list[BaseModel],
-    X: FloatArray,
-    y: FloatArray,
-    folds: list[Any],
-    left: tuple[int, ...],
-    keep: bool,
-    seed: int,
-) -> _Fit:
-    """Fit every base model to the rows outside the folds ``left``, and predict those folds."""
-    inside = np.ones(len(y), dtype=bool)
-    for k in left:
-        inside[folds[k]] = False
-    models = [base.copy(seed).fit(X[inside], y[inside]) for base in bases]
-    predictions = {k: _table(models, X[folds[k]]) for k in left}
-    return _Fit(models if keep else None, predictions)
