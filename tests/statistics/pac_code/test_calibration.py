@@ -103,10 +103,10 @@ def test_the_promise_holds_in_all_but_delta_of_the_calibrations(
     # Sets, truths and verdicts depend on the program alone: those of the pool are made once.
     families = dict(zip(map(id, drawn), sets._families(drawn, levels), strict=True))
     truths = {id(each): parse(each.target) for each in drawn}
-    judged = {id(f): module._judged(f, truths[at]) for at, f in families.items()}
+    judged = {id(f): module.judged(f, truths[at]) for at, f in families.items()}
     monkeypatch.setattr(sets, "_families", lambda some, _: [families[id(each)] for each in some])
-    monkeypatch.setattr(sets, "_truths", lambda some, _: [truths[id(each)] for each in some])
-    monkeypatch.setattr(module, "_judged", lambda family, _: judged[id(family)])
+    monkeypatch.setattr(module, "true_trees", lambda some, *_: [truths[id(each)] for each in some])
+    monkeypatch.setattr(module, "judged", lambda family, _: judged[id(family)])
     covered = np.array([judged[id(families[id(each)])][0] for each in drawn])
     assert (covered[:, :-1] >= covered[:, 1:]).all(), "not nested"
     miss_rate = 1 - covered.mean(0)

@@ -18,33 +18,32 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from paperworks.statistics.checking import probability
 from paperworks.statistics.pac_code.calibration import allowed_misses, miss_bound
-from paperworks.statistics.pac_code.cuts import best_cuts
-from paperworks.statistics.pac_code.greedy import (
-    greedy_sequence,
-    stopped_at_cost,
-    stopped_at_share,
+from paperworks.statistics.pac_code.families import (
+    METHODS,
+    families,
+    judged,
+    scored_programs,
+    set_at,
+    true_trees,
 )
-from paperworks.statistics.pac_code.languages import LANGUAGES, parse
+from paperworks.statistics.pac_code.languages import LANGUAGES
 from paperworks.statistics.pac_code.partial import PartialProgram
-from paperworks.statistics.pac_code.records import ScoredProgram, from_json
-from paperworks.statistics.pac_code.tree import ProgramError, ProgramTree, charge
+from paperworks.statistics.pac_code.records import ScoredProgram
 from paperworks.writing import write_json
 
-METHODS = ("milp", "greedy", "statements", "uniform")
 _FORMAT = "paperworks pac-code 1"
 
 
@@ -208,14 +207,14 @@ class PACCodeSets(BaseEstimator):
             Itself, calibrated.
         """
         levels = self._check()
-        listed = _listed(programs)
+        listed = scored_programs(programs)
         allowed = allowed_misses(len(listed), self.epsilon, self.delta)
-        truths = self._truths(listed, targets)
+        truths = true_trees(listed, targets, self.language, self.dialect)
         families = self._families(listed, levels)
         misses = np.zeros(len(levels), dtype=np.int64)
         removed = np.zeros(len(levels))
         for family, truth in zip(families, truths, strict=True):
-            held, gone = _judged(family, truth)
+            held, gone = judged(family, truth)
             misses += ~held
             removed += gone
         # The first level with too many misses ends it. The sets are nested, so that a later one
@@ -250,10 +249,10 @@ class PACCodeSets(BaseEstimator):
         list of PartialProgram
         """
         check_is_fitted(self, "threshold_")
-        listed = _listed(programs)
+        listed = scored_programs(programs)
         at = int(np.searchsorted(self.thresholds_, self.threshold_, side="right")) - 1
         families = self._families(listed, self.thresholds_)
-        return [_level(family, at) for family in families]
+        return [set_at(family, at) for family in families]
 
     def evaluate(
         self, programs: Iterable[ScoredProgram | Mapping[str, Any]], targets: Any = None
@@ -265,10 +264,10 @@ class PACCodeSets(BaseEstimator):
         SetReport
         """
         check_is_fitted(self, "threshold_")
-        listed = _listed(programs)
+        listed = scored_programs(programs)
         if not listed:
             raise ValueError("no programs to evaluate on")
-        truths = self._truths(listed, targets)
+        truths = true_trees(listed, targets, self.language, self.dialect)
         sets = self.predict(listed)
         misses = sum(not each.contains(truth) for each, truth in zip(sets, truths, strict=True))
         return SetReport(
@@ -281,7 +280,7 @@ class PACCodeSets(BaseEstimator):
 
     def family(self, program: ScoredProgram | Mapping[str, Any]) -> list[PartialProgram]:
         """The sets of one program at every threshold, nested: the first is the largest."""
-        return self._families(_listed([program]), self._check())[0]
+        return self._families(scored_programs([program]), self._check())[0]
 
     def cut(self, program: ScoredProgram | Mapping[str, Any], threshold: float) -> PartialProgram:
         """The set of one program at the largest level that is not above ``threshold``.
@@ -292,7 +291,7 @@ class PACCodeSets(BaseEstimator):
         if math.isnan(threshold):
             raise ValueError(f"threshold must be a number, got {threshold}")
         at = int(np.searchsorted(levels, threshold, side="right")) - 1
-        return _level(self.family(program), at)
+        return set_at(self.family(program), at)
 
     def save(self, path: str | Path) -> None:
         """Write settings and calibration as JSON, whole or not at all."""
@@ -375,126 +374,18 @@ class PACCodeSets(BaseEstimator):
             )
         return levels
 
-    def _tree(self, at: int, program: ScoredProgram) -> ProgramTree | None:
-        try:
-            return parse(program.code, self.language, self.dialect)
-        except ProgramError as error:
-            if self.unparsed == "hole":
-                return None
-            raise ProgramError(
-                f"program {at} does not parse: {error}; leave it out, or set unparsed='hole'"
-            ) from None
-
-    def _truths(self, programs: Sequence[ScoredProgram], targets: Any) -> list[ProgramTree]:
-        if targets is None:
-            targets = [program.target for program in programs]
-        elif isinstance(targets, str):
-            raise ValueError(f"targets must be a list of programs, got a string: {targets!r:.80}")
-        elif len(targets) != len(programs):
-            raise ValueError(f"{len(programs)} programs, but {len(targets)} targets; one for each")
-        found = []
-        for at, target in enumerate(targets):
-            if target is None:
-                raise ValueError(f"program {at} has no target; each needs its true program")
-            try:
-                found.append(parse(target, self.language, self.dialect))
-            except ProgramError as error:
-                raise ProgramError(f"the target of program {at} does not parse: {error}") from None
-        return found
-
     def _families(
-        self, programs: Sequence[ScoredProgram], levels: NDArray[np.float64]
+        self, programs: list[ScoredProgram], levels: NDArray[np.float64]
     ) -> list[list[PartialProgram]]:
-        """The sets of every program at every level."""
         self._check()
-        trees = [self._tree(at, program) for at, program in enumerate(programs)]
-        costs = [
-            None if tree is None else charge(tree, program)
-            for tree, program in zip(trees, programs, strict=True)
-        ]
-        work = Parallel(n_jobs=self.n_jobs)(
-            delayed(_removed)(
-                tree.parent, cost, tree.units, levels, self.max_holes, self.method, self.time_limit
-            )
-            for tree, cost in zip(trees, costs, strict=True)
-            if tree is not None and cost is not None
+        return families(
+            programs,
+            levels,
+            max_holes=self.max_holes,
+            method=self.method,
+            language=self.language,
+            dialect=self.dialect,
+            unparsed=self.unparsed,
+            time_limit=self.time_limit,
+            n_jobs=self.n_jobs,
         )
-        rest = iter(work)
-        families = []
-        for program, tree, cost in zip(programs, trees, costs, strict=True):
-            removed = None if tree is None else next(rest)
-            family = []
-            for at, level in enumerate(levels):
-                cut: tuple[int, ...] = ()
-                kept = 0.0
-                if tree is not None and removed is not None and cost is not None:
-                    cut, kept = tree.cut_of(removed[at]), float(cost[~removed[at]].sum())
-                family.append(
-                    PartialProgram(
-                        tree, program.code, cut, float(level), kept, self.language, self.dialect
-                    )
-                )
-            families.append(family)
-        return families
-
-
-def _removed(
-    parent: NDArray[np.int64],
-    cost: NDArray[np.float64],
-    units: NDArray[np.bool_],
-    levels: NDArray[np.float64],
-    max_holes: int,
-    method: str,
-    time_limit: float | None,
-) -> NDArray[np.bool_]:
-    """Removed nodes at every level, by one of the methods."""
-    if method in ("milp", "statements"):
-        allowed = units if method == "statements" else None
-        return best_cuts(parent, cost, levels, max_holes, allowed=allowed, time_limit=time_limit)
-    steps = greedy_sequence(parent, cost, max_holes)
-    if method == "greedy":
-        return stopped_at_cost(steps, cost, levels)
-    return stopped_at_share(steps, levels)
-
-
-def _listed(programs: Iterable[ScoredProgram | Mapping[str, Any]]) -> list[ScoredProgram]:
-    if isinstance(programs, (str, Mapping, ScoredProgram)):
-        raise ValueError("programs must be a list of ScoredProgram or dict, got a single one")
-    listed = []
-    for at, each in enumerate(programs):
-        if isinstance(each, ScoredProgram):
-            listed.append(each)
-            continue
-        try:
-            listed.append(from_json(each))
-        except ValueError as error:
-            raise ValueError(f"program {at}: {error}") from None
-    return listed
-
-
-def _judged(
-    family: Sequence[PartialProgram], truth: ProgramTree
-) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
-    """Of each level: whether the truth is in the set, and the share of nodes removed."""
-    known: dict[tuple[int, ...], tuple[bool, float]] = {}
-    for each in family:
-        if each.cut not in known:  # many levels share a cut
-            known[each.cut] = each.contains(truth), each.removed
-    held, gone = zip(*(known[each.cut] for each in family), strict=True)
-    return np.array(held), np.array(gone)
-
-
-def _level(family: Sequence[PartialProgram], at: int) -> PartialProgram:
-    """The set at a level; below the first it is one hole."""
-    if at >= 0:
-        return family[at]
-    first = family[0]
-    return PartialProgram(
-        first.tree,
-        first.text,
-        (0,) if first.tree else (),
-        -math.inf,
-        0.0,
-        first.language,
-        first.dialect,
-    )
