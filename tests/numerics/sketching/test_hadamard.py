@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from scipy.linalg import hadamard
 
 from paperworks.numerics import hadamard_transform
-from paperworks.numerics.sketching import hadamard as module
+from paperworks.numerics.sketching import hadamard_arrays as module
 
 
 def by_matrix(x, axis=-1):

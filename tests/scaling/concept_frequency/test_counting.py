@@ -14,9 +14,10 @@ import pytest
 from conftest_concepts import WRITERS, slow_counts, write_jsonl, write_parquet, write_tar
 
 from paperworks.scaling.concept_frequency import batches, counting, jsonl, parts, tally
+from paperworks.scaling.concept_frequency.batches import BrokenFileError
 from paperworks.scaling.concept_frequency.counting import count_concepts
 from paperworks.scaling.concept_frequency.counts import read_counts_table
-from paperworks.scaling.concept_frequency.parts import BrokenFileError, corpus_files, parts_of
+from paperworks.scaling.concept_frequency.parts import corpus_files, parts_of
 
 CONCEPTS = ["dog", "tree house", "red car", "fox", "café"]
 BITS = ["dog", "dogs", "a", "tree", "house", "Red", "car", "CAFÉ", "the", "fox-", "tree house"]

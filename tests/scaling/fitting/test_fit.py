@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import binom
 
 from paperworks.scaling.fitting import LAWS, fit_law
-from paperworks.scaling.fitting.fit import expanded_tail
+from paperworks.scaling.fitting.result import expanded_tail
 
 CHINCHILLA = {"E": 1.8, "A": 480.0, "alpha": 0.35, "B": 2100.0, "beta": 0.37}
 OFFSET = {"E": 1.0, "A": 30.0, "alpha": 0.4}

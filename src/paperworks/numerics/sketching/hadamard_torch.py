@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from paperworks.numerics.sketching.hadamard import transform_in_place
+from paperworks.numerics.sketching.hadamard_arrays import transform_in_place
 
 _COMPILED = (torch.float32, torch.float64)
 

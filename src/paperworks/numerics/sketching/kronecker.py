@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from paperworks.numerics.sketching.hadamard import transform_in_place
+from paperworks.numerics.sketching.hadamard_arrays import transform_in_place
 from paperworks.numerics.sketching.sketches import Floats, Sketch, power_of_two, random_signs
 from paperworks.numerics.sketching.sources import Rows, check_block
 

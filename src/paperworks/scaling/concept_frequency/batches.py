@@ -1,4 +1,4 @@
-"""What every reader yields, and how bad samples are kept account of."""
+"""What every reader yields and raises, and how bad samples are kept account of."""
 
 from __future__ import annotations
 
@@ -12,6 +12,10 @@ from paperworks.scaling.concept_frequency.matcher import pack
 ROWS = 1 << 16
 TEXT = 1 << 24
 _LISTED = 1000
+
+
+class BrokenFileError(ValueError):
+    """A file that ends too early or is not what its name says, named in the message."""
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,11 @@ from typing import Any
 
 import numpy as np
 
-from paperworks.scaling.concept_frequency.batches import Batch, Ledger
+from paperworks.scaling.concept_frequency.batches import Batch, BrokenFileError, Ledger
 from paperworks.scaling.concept_frequency.concepts import Concepts, as_concepts
 from paperworks.scaling.concept_frequency.counts import BadSample, ConceptCounts, total
 from paperworks.scaling.concept_frequency.matcher import Matcher, pack
 from paperworks.scaling.concept_frequency.parts import (
-    BrokenFileError,
     Part,
     Path_,
     corpus_files,

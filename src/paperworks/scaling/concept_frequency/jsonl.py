@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
-from paperworks.scaling.concept_frequency.batches import Batch, Ledger, Pending
+from paperworks.scaling.concept_frequency.batches import Batch, BrokenFileError, Ledger, Pending
 from paperworks.scaling.concept_frequency.parquet import buffers
-from paperworks.scaling.concept_frequency.parts import BrokenFileError, Part
+from paperworks.scaling.concept_frequency.parts import Part
 
 _BLOCK = 1 << 23
 _BOM = b"\xef\xbb\xbf"

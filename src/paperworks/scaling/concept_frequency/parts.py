@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
+from paperworks.scaling.concept_frequency.arrow import open_parquet
+
 ENDINGS = {
     ".parquet": "parquet",
     ".jsonl": "jsonl",
@@ -25,10 +27,6 @@ ROWS_PER_PART = 2_000_000
 BYTES_PER_PART = 256 * 2**20
 
 Path_ = str | PathLike[str]
-
-
-class BrokenFileError(ValueError):
-    """A file that ends too early or is not what its name says, named in the message."""
 
 
 @dataclass(frozen=True)
@@ -105,8 +103,6 @@ def parts_of(path: Path, *, rows: int | None = None, size: int | None = None) ->
 
 
 def _row_groups(path: Path, rows: int) -> list[tuple[int, int]]:
-    from paperworks.scaling.concept_frequency.parquet import open_parquet
-
     with open_parquet(path) as file:
         sizes = [file.metadata.row_group(i).num_rows for i in range(file.num_row_groups)]
     bounds, start, held = [], 0, 0

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from paperworks.scaling.concept_frequency.arrays import IntArray
-from paperworks.scaling.concept_frequency.batches import Batch, Ledger
+from paperworks.scaling.concept_frequency.batches import Batch, BrokenFileError, Ledger
 from paperworks.scaling.concept_frequency.concepts import Concepts
 from paperworks.scaling.concept_frequency.jsonl import read_jsonl
 from paperworks.scaling.concept_frequency.matcher import Matcher, accepted_tags
 from paperworks.scaling.concept_frequency.parquet import read_parquet
-from paperworks.scaling.concept_frequency.parts import BrokenFileError, Part
+from paperworks.scaling.concept_frequency.parts import Part
 from paperworks.scaling.concept_frequency.webdataset import read_tar
 from paperworks.scaling.concept_frequency.words import Lemmas, describe
 from paperworks.writing import write_bytes

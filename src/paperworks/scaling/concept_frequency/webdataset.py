@@ -9,9 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from paperworks.scaling.concept_frequency.batches import Batch, Ledger, Pending
+from paperworks.scaling.concept_frequency.batches import Batch, BrokenFileError, Ledger, Pending
 from paperworks.scaling.concept_frequency.jsonl import caption_in
-from paperworks.scaling.concept_frequency.parts import BrokenFileError, Part
+from paperworks.scaling.concept_frequency.parts import Part
 
 Sample = dict[str, bytes]
 

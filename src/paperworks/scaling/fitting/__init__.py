@@ -1,9 +1,10 @@
 """The fitting core: scaling laws, fitted so that one may trust them with a budget."""
 
 from paperworks.scaling.fitting.compare import Comparison, HeldOut, compare_laws, hold_out_largest
-from paperworks.scaling.fitting.fit import Estimate, LawFit, LawPrediction, fit_law
+from paperworks.scaling.fitting.fit import fit_law
 from paperworks.scaling.fitting.law import Law, Parameter
 from paperworks.scaling.fitting.laws import LAWS
+from paperworks.scaling.fitting.result import Estimate, LawFit, LawPrediction
 from paperworks.scaling.fitting.runs import Runs, read_runs
 
 __all__ = [

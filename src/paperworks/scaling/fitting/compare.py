@@ -8,9 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from paperworks.scaling.fitting.fit import LawFit, fit_law
+from paperworks.scaling.fitting.fit import fit_law
 from paperworks.scaling.fitting.law import FloatArray, Law, log_variables
 from paperworks.scaling.fitting.laws import law_named
+from paperworks.scaling.fitting.result import LawFit
 from paperworks.scaling.fitting.solve import Space
 
 

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from paperworks.scaling.fitting.fit import LawFit
+from paperworks.scaling.fitting.result import LawFit
 
 _TOGETHER = 0.98  # correlation of two log variables beyond which their terms cannot be told apart
 _NARROW = 4.0  # a variable that spans less says little of an exponent

@@ -36,7 +36,7 @@ from paperworks.scaling.fitting import (
     compare_laws,
     fit_law,
 )
-from paperworks.scaling.fitting.fit import expanded_tail
+from paperworks.scaling.fitting.result import expanded_tail
 from paperworks.scaling.nmt.split import LayerChoice, Split, best_layers
 
 FloatArray = NDArray[np.float64]

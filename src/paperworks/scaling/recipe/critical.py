@@ -18,8 +18,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.optimize import isotonic_regression, nnls
 
-from paperworks.scaling.fitting.fit import Estimate, LawFit, expanded_tail
 from paperworks.scaling.fitting.law import FloatArray, Law, Parameter
+from paperworks.scaling.fitting.result import Estimate, LawFit, expanded_tail
 from paperworks.scaling.recipe.equations import Interval
 from paperworks.scaling.recipe.log import MissingRunsError, RunLog
 from paperworks.scaling.recipe.resample import fit_runs

@@ -9,8 +9,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paperworks.scaling.fitting.fit import Estimate, LawFit, LawPrediction, expanded_tail
 from paperworks.scaling.fitting.law import FloatArray
+from paperworks.scaling.fitting.result import Estimate, LawFit, LawPrediction, expanded_tail
 from paperworks.scaling.recipe.critical import (
     CriticalBatch,
     fit_critical_batch,

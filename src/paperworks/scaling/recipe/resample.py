@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from paperworks.scaling.fitting.doubts import doubts
-from paperworks.scaling.fitting.fit import LawFit, best_fit
+from paperworks.scaling.fitting.fit import best_fit
 from paperworks.scaling.fitting.law import FloatArray, Law
+from paperworks.scaling.fitting.result import LawFit
 from paperworks.scaling.fitting.solve import minimise, residuals
 from paperworks.scaling.levels import check_bootstrap
 

@@ -24,9 +24,9 @@ from dataclasses import replace
 import numpy as np
 
 from paperworks.scaling.fitting.doubts import doubts
-from paperworks.scaling.fitting.fit import LawFit
 from paperworks.scaling.fitting.law import FloatArray, log_variables
 from paperworks.scaling.fitting.laws import LAWS
+from paperworks.scaling.fitting.result import LawFit
 from paperworks.scaling.recipe.critical import CriticalBatch, needs_critical_batch
 from paperworks.scaling.recipe.laws import TRAJECTORY, Centred, linear_starts
 from paperworks.scaling.recipe.log import MissingRunsError, RunLog
