@@ -26,14 +26,12 @@ Departures from the authors' code:
 
 from __future__ import annotations
 
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import scipy.linalg
 import scipy.sparse as sp
 from scipy.sparse.csgraph import dijkstra, shortest_path
-from scipy.sparse.linalg import eigsh
 
 from paperworks.graphs.adjacency import WeightedGraph, as_graph
 from paperworks.graphs.log_proximity.expansion import (
@@ -44,6 +42,7 @@ from paperworks.graphs.log_proximity.expansion import (
     geometric_series,
 )
 from paperworks.graphs.log_proximity.measures import Measure, find
+from paperworks.graphs.log_proximity.spectra import Spectra, largest_eigenvalue
 
 _EPS = np.finfo(float).eps
 _DIGITS = 1e-7
@@ -92,7 +91,7 @@ class GraphProximity:
 
     def __init__(self, graph: Any, *, weight: str | None = "weight") -> None:
         self.graph: WeightedGraph = as_graph(graph, weight=weight)
-        self._decompositions: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._spectra = Spectra(self.graph)
 
     # What the user asks for
 
@@ -226,13 +225,13 @@ class GraphProximity:
                 "measure out of walk, forest, comm, heat, ppr, their logarithms, sp and fe"
             )
         if found.family == "sp":
-            return -dijkstra(self._costs, directed=False, indices=nodes).T / 2
+            return -dijkstra(self._spectra.costs, directed=False, indices=nodes).T / 2
         block = np.zeros((self.graph.n_nodes, len(nodes)))
         block[nodes, np.arange(len(nodes))] = 1.0
         if found.family == "fe":
             return self._log_series("fe", value, block, tol) / (2 * value)
         base, f = self._function(found.family, value)
-        M, interval = self._matrix(base), self._interval(base)
+        M, interval = self._spectra.matrix(base), self._spectra.interval(base)
         if not found.logarithmic:
             H, _ = chebyshev(M, f, *interval, block, tol=1e-13)
             return self._plain(found.family, value, H, nodes)
@@ -243,17 +242,10 @@ class GraphProximity:
                 return np.log(H) + (value * self.radius if found.family == "comm" else 0.0)
         return self._log_series(found.family, value, block, tol)
 
-    @cached_property
+    @property
     def radius(self) -> float:
         """The spectral radius of A."""
-        if "adjacency" in self._decompositions:
-            return float(self._decompositions["adjacency"][0][-1])
-        A = self.graph.adjacency
-        if self.graph.n_nodes <= 100:
-            return float(np.linalg.eigvalsh(A.toarray())[-1])
-        # Perron: the eigenvector is positive, so that a vector of ones is never orthogonal to it.
-        start = np.ones(self.graph.n_nodes)
-        return float(eigsh(A, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
+        return self._spectra.radius
 
     # How it is computed
 
@@ -286,46 +278,9 @@ class GraphProximity:
             raise ValueError(f"{name!r} divides by degrees, and node {lonely} has no edge: drop it")
         return measure, value
 
-    @cached_property
-    def _costs(self) -> sp.csr_array:
-        costs = self.graph.adjacency.copy()
-        costs.data = 1 / costs.data
-        return costs
-
-    @cached_property
-    def _roots(self) -> np.ndarray:
-        """Square roots of the degrees, 1 for a node without edges."""
-        return np.sqrt(np.where(self.graph.degrees > 0, self.graph.degrees, 1.0))
-
-    def _matrix(self, base: str) -> sp.csr_array:
-        A, degrees = self.graph.adjacency, self.graph.degrees
-        if base == "adjacency":
-            return A
-        if base == "laplacian":
-            return sp.csr_array(sp.diags_array(degrees) - A)
-        return self._balanced(A.data)
-
-    def _balanced(self, weights: np.ndarray) -> sp.csr_array:
-        """D^-1/2 W D^-1/2 for weights on the edges of A, whose pattern it keeps."""
-        A = self.graph.adjacency
-        rows = np.repeat(np.arange(A.shape[0]), np.diff(A.indptr))
-        scaled = weights / (self._roots[rows] * self._roots[A.indices])
-        return sp.csr_array((scaled, A.indices, A.indptr), shape=A.shape)
-
-    def _interval(self, base: str) -> tuple[float, float]:
-        if base == "adjacency":
-            return -self.radius, self.radius * (1 + 1e-10)
-        return (0.0, 2 * self.graph.degrees.max()) if base == "laplacian" else (-1.0, 1.0)
-
-    def _spectrum(self, base: str) -> tuple[np.ndarray, np.ndarray]:
-        if base not in self._decompositions:
-            self._decompositions[base] = scipy.linalg.eigh(
-                self._matrix(base).toarray(), driver="evd", overwrite_a=True, check_finite=False
-            )
-        return self._decompositions[base]
-
     def _function(self, family: str, value: float) -> tuple[str, Function]:
         """The matrix that a plain kernel is a function of, and the function."""
+        weights = self.graph.adjacency.data
         table: dict[str, tuple[str, Function]] = {
             "walk": ("adjacency", lambda x: 1 / (1 - value * x)),
             # Against the largest eigenvalue, which is put back at the end.
@@ -334,30 +289,26 @@ class GraphProximity:
             "heat": ("laplacian", lambda x: np.exp(-value * x)),
             "ppr": ("transition", lambda x: 1 / (1 - value * x)),
             # Of a graph whose edges weigh the same, else it is no function of S.
-            "fe": ("transition", lambda x: 1 / (1 - np.exp(-value * self._costs.data[0]) * x)),
+            "fe": ("transition", lambda x: 1 / (1 - np.exp(-value / weights[0]) * x)),
         }
         return table[family]
 
-    def _of_spectrum(self, base: str, f: Function) -> np.ndarray:
-        values, U = self._spectrum(base)
-        return (U * f(values)) @ U.T
-
     def _ppr_balance(self, columns: np.ndarray | slice) -> np.ndarray:
         """What turns f(S) into the symmetric part of inv(I - alpha P)."""
-        ratio = self._roots[:, None] / self._roots[columns]
+        ratio = self._spectra.roots[:, None] / self._spectra.roots[columns]
         return (ratio + 1 / ratio) / 2
 
     def _kernel(self, measure: Measure, value: float) -> np.ndarray:
         family = measure.family
         if family == "ct":
-            return self._of_spectrum("laplacian", _invert)
+            return self._spectra.apply("laplacian", _invert)
         if family in ("sct", "scct"):
             return self._sigmoid(family, value)
         if measure.logarithmic:
             own, K = self._log_parts(family, value)
             return K + own[:, None] + own
         base, f = self._function(family, value)
-        return self._plain(family, value, self._of_spectrum(base, f), slice(None))
+        return self._plain(family, value, self._spectra.apply(base, f), slice(None))
 
     def _log_parts(self, family: str, value: float) -> tuple[np.ndarray, np.ndarray]:
         """Numbers a (n,) and a matrix K whose sum a_i + a_j + K_ij is the logarithmic kernel.
@@ -368,7 +319,7 @@ class GraphProximity:
         would be lost in log H.
         """
         base, f = self._function(family, value)
-        values, U = self._spectrum(base)
+        values, U = self._spectra.decomposition(base)
         weights = f(values)
         lead = 0 if base == "laplacian" else -1
         first, u = weights[lead], np.abs(U[:, lead])
@@ -417,32 +368,27 @@ class GraphProximity:
             scale = sp.diags_array(1 / (1 + value * degrees))
             N = sp.csr_array(scale @ (value * A))
             root = sp.diags_array(np.sqrt(1 / (1 + value * degrees)))
-            radius = _top(root @ (value * A) @ root)
+            radius = largest_eigenvalue(root @ (value * A) @ root)
             H = geometric_series(N, scale @ block, radius, tol=tol)
         elif family == "fe":
-            N = self._tempered(value)
-            H = geometric_series(N, block, _top(N), tol=tol)
+            N = self._spectra.tempered(value)
+            H = geometric_series(N, block, largest_eigenvalue(N), tol=tol)
         else:
-            N = A * value if family == "walk" else self._matrix("transition") * value
+            N = A * value if family == "walk" else self._spectra.matrix("transition") * value
             radius = value * (self.radius if family == "walk" else 1.0)
             H = geometric_series(N, block, radius, tol=tol)
         return np.log(H) + shift
 
-    def _tempered(self, beta: float) -> sp.csr_array:
-        """D^-1/2 (A o exp(-beta C)) D^-1/2: the walk that pays for its edges, made symmetric."""
-        weights = self.graph.adjacency.data
-        return self._balanced(weights * np.exp(-beta / weights))
-
     def _sigmoid(self, family: str, alpha: float) -> np.ndarray:
         if family == "sct":
-            K = self._of_spectrum("laplacian", _invert)
+            K = self._spectra.apply("laplacian", _invert)
         else:
             # Corrected commute time: M = S without its stationary part, K = J R M inv(I - M) M R J.
-            values, U = self._spectrum("transition")
+            values, U = self._spectra.decomposition("transition")
             values = values.copy()
             values[-1] = 0.0  # the stationary part: eigenvalue 1, once in a connected graph
             K = (U * (values**2 / (1 - values))) @ U.T
-            K = K / self._roots[:, None] / self._roots
+            K = K / self._spectra.roots[:, None] / self._spectra.roots
             K = K - K.mean(axis=0)
             K = K - K.mean(axis=1, keepdims=True)
         sigma = K.std()
@@ -452,33 +398,29 @@ class GraphProximity:
 
     def _born_distance(self, measure: Measure, value: float) -> np.ndarray:
         if measure.family == "sp":
-            return shortest_path(self._costs, directed=False)
+            return shortest_path(self._spectra.costs, directed=False)
         if measure.family == "sp-ct":
-            resistance = 2 * _to_distance(self._of_spectrum("laplacian", _invert))
-            return (1 - value) * resistance + value * shortest_path(self._costs, directed=False)
+            resistance = 2 * _to_distance(self._spectra.apply("laplacian", _invert))
+            return (1 - value) * resistance + value * shortest_path(
+                self._spectra.costs, directed=False
+            )
         # g = inv(I - S_beta); the degrees that turn it into the authors' Z cancel in both.
-        if measure.family == "fe" and self._even:
+        if measure.family == "fe" and self._spectra.even:
             return _to_distance(self._log_parts("fe", value)[1]) / value
         n = self.graph.n_nodes
-        if self._even:
-            g = self._of_spectrum(*self._function("fe", value))
+        if self._spectra.even:
+            g = self._spectra.apply(*self._function("fe", value))
         else:
-            system = np.eye(n) - self._tempered(value).toarray()
+            system = np.eye(n) - self._spectra.tempered(value).toarray()
             g = scipy.linalg.solve(system, np.eye(n), assume_a="pos", check_finite=False)
         if g.min() * _DIGITS < 4 * _EPS * np.sqrt(n) * g.max():
-            N = self._tempered(value)
-            g = geometric_series(N, np.eye(n), _top(N), tol=_DIGITS)
+            N = self._spectra.tempered(value)
+            g = geometric_series(N, np.eye(n), largest_eigenvalue(N), tol=_DIGITS)
         if measure.family == "fe":
             return _to_distance(np.log(g)) / value
-        Q = self._tempered(value)
-        Q.data = Q.data * self._costs.data  # in the same pattern
+        Q = self._spectra.tempered(value)
+        Q.data = Q.data * self._spectra.costs.data  # in the same pattern
         return _to_distance(-(g @ (Q @ g)) / g)
-
-    @cached_property
-    def _even(self) -> bool:
-        """Whether all edges weigh the same."""
-        weights = self.graph.adjacency.data
-        return bool(weights.min() == weights.max())
 
 
 def _to_distance(K: np.ndarray) -> np.ndarray:
@@ -492,12 +434,3 @@ def _to_distance(K: np.ndarray) -> np.ndarray:
 def _invert(values: np.ndarray) -> np.ndarray:
     """1 / values, and 0 for the eigenvalue 0 of a connected graph's Laplacian (the first)."""
     return np.concatenate([[0.0], 1 / values[1:]])
-
-
-def _top(N: Any) -> float:
-    """Largest eigenvalue of a symmetric non-negative matrix."""
-    N = sp.csr_array(N)
-    if N.shape[0] <= 100:
-        return float(np.linalg.eigvalsh(N.toarray())[-1])
-    start = np.ones(N.shape[0])
-    return float(eigsh(N, k=1, which="LA", v0=start, return_eigenvectors=False)[0])
