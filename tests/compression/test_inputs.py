@@ -4,7 +4,6 @@ import copy
 from typing import Any
 
 import numba
-import numpy as np
 import pytest
 import torch
 
@@ -144,11 +143,11 @@ def test_levels_are_found_with_and_without_long_registers(
     if in_registers and not input_kernels.IN_REGISTERS:
         pytest.skip("this processor has no AVX-512")
     monkeypatch.setattr(input_kernels, "IN_REGISTERS", in_registers)
-    to_levels = numba.njit(input_kernels._to_levels.py_func, error_model="numpy")
+    search = numba.njit(input_kernels._search.py_func, error_model="numpy")
     grid = power_grid(bits, 0.7)
     x = torch.randn(1000).div_(2)
-    found, zero = x.numpy().copy(), np.float32(0)
-    to_levels(found, zero, zero, zero, input_kernels.LEVELS, *input_kernels.search_of(grid))
+    found = x.numpy().copy()
+    search(found, *input_kernels.search_of(grid))
     assert torch.equal(torch.from_numpy(found), grid.round(x))
 
 

@@ -22,7 +22,8 @@ INTEGERS, LEVELS = -1, -2
 FEW_LEVELS = 16
 """So many levels, and the bounds between them, lie in a register each."""
 BLOCK = 256
-MAGNITUDE = np.uint32(0x7FFFFFFF)  # a float32's bits but for its sign
+NEAR = 4096  # numbers that stay in a core's first cache from one loop to the next
+MAGNITUDE = np.int32(0x7FFFFFFF)  # a float32's bits but for its sign
 INFINITY = 0x7F800000  # its bits
 MANTISSA = 23  # how many bits a float32's has
 MOST_CELLS = 2048
@@ -127,59 +128,87 @@ def _sixteen_to_levels(typingctx, values, at, bounds, levels):
     return signature, generate
 
 
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _whole(value, low, high):
+    """The nearest whole number of those from low to high."""
+    value = np.float32(np.rint(value))
+    return min(max(value, low), high) if value == value else value
+
+
+@njit(cache=True, nogil=True, error_model="numpy", inline="always")
+def _floating(value, low, high, lowest, part):
+    """The nearest number of a floating-point grid whose mantissa splits powers in 1 / part."""
+    value = min(max(value, low), high) if value == value else value
+    power = np.int32(np.float32(value).view(np.int32) & np.int32(INFINITY)).view(np.float32)
+    step = np.float32(max(power, lowest) * part)
+    return np.float32(np.rint(np.float32(value / step))) * step
+
+
 @njit(cache=True, nogil=True, error_model="numpy")
-def _to_levels(values, low, high, lowest, mantissa, few, cells, shift, base):
-    """Replace contiguous float32 ``values`` by their nearest levels."""
+def _search(values, few, cells, shift, base):
+    """Replace contiguous float32 ``values`` by their nearest levels, as :class:`Search` says."""
     size = values.size
-    if mantissa == LEVELS:
-        done = 0
-        if IN_REGISTERS and few.size:
-            done = size // FEW_LEVELS * FEW_LEVELS
-            for start in range(0, done, FEW_LEVELS):
-                _sixteen_to_levels(  # type: ignore[call-arg]
-                    values.ctypes, start, few[0].ctypes, few[1].ctypes
-                )
-        # Loops without branches, which here nobody could foresee, over a block of columns.
-        bits = values.view(np.uint32)
-        index = np.empty(min(BLOCK, size - done), np.uint32)
-        bound = np.empty(index.size, np.float32)
-        table, all_cells = cells.reshape(-1), np.uint32(cells.shape[1])
-        half = np.int32(cells.shape[1] // 2)
-        zero, last, sign = np.int32(0), half - np.int32(1), np.int32(31)
-        for start in range(done, size, BLOCK):
-            found, raw = values[start : start + BLOCK], bits[start : start + BLOCK]
-            count = found.size
-            for column in range(count):
-                magnitude = raw[column] & MAGNITUDE
-                cell = np.int32(magnitude >> np.uint32(shift)) - np.int32(base)
-                cell = min(max(cell, zero), last)
-                # All bits for a negative number, none for the others; a NaN, which is above
-                # everything as for torch, has no sign here.
-                negative = (
-                    np.int32(raw[column]) >> sign if magnitude <= np.uint32(INFINITY) else zero
-                )
-                index[column] = np.uint32(cell + (negative & half))
-            for column in range(count):
-                bound[column] = table[index[column]]
-            for column in range(count):
-                at = index[column] + all_cells
-                index[column] = at if found[column] <= bound[column] else at + all_cells
-            for column in range(count):
-                found[column] = table[index[column]]
-    else:
-        for column in range(size):
-            value = values[column]
-            if mantissa == INTEGERS:
-                value = np.float32(np.rint(value))
-            values[column] = min(max(value, low), high) if value == value else value
-    if mantissa >= 0:
-        bits = values.view(np.int32)
+    done = 0
+    if IN_REGISTERS and few.size:
+        done = size // FEW_LEVELS * FEW_LEVELS
+        for start in range(0, done, FEW_LEVELS):
+            _sixteen_to_levels(  # type: ignore[call-arg]
+                values.ctypes, start, few[0].ctypes, few[1].ctypes
+            )
+    # Loops without branches, which here nobody could foresee, over a block of columns.
+    bits = values.view(np.uint32)
+    index = np.empty(min(BLOCK, size - done), np.uint32)
+    bound = np.empty(index.size, np.float32)
+    table, all_cells = cells.reshape(-1), np.uint32(cells.shape[1])
+    half = np.int32(cells.shape[1] // 2)
+    zero, last, sign = np.int32(0), half - np.int32(1), np.int32(31)
+    for start in range(done, size, BLOCK):
+        found, raw = values[start : start + BLOCK], bits[start : start + BLOCK]
+        count = found.size
+        for column in range(count):
+            magnitude = raw[column] & np.uint32(MAGNITUDE)
+            cell = np.int32(magnitude >> np.uint32(shift)) - np.int32(base)
+            cell = min(max(cell, zero), last)
+            # All bits for a negative number, none for the others; a NaN, which is above
+            # everything as for torch, has no sign here.
+            negative = np.int32(raw[column]) >> sign if magnitude <= np.uint32(INFINITY) else zero
+            index[column] = np.uint32(cell + (negative & half))
+        for column in range(count):
+            bound[column] = table[index[column]]
+        for column in range(count):
+            at = index[column] + all_cells
+            index[column] = at if found[column] <= bound[column] else at + all_cells
+        for column in range(count):
+            found[column] = table[index[column]]
+
+
+@njit(cache=True, nogil=True, error_model="numpy")
+def _round(given, factors, low, high, lowest, mantissa, few, cells, shift, base, found):
+    """Write ``factors`` times the level nearest to ``given / factors``, row by row."""
+    rows, columns = given.shape
+    if mantissa == INTEGERS:
+        for row in range(rows):
+            for column in range(columns):
+                factor = factors[column]
+                found[row, column] = _whole(given[row, column] / factor, low, high) * factor
+    elif mantissa >= 0:
         part = np.float32(0.5) ** mantissa
-        for column in range(size):
-            value = values[column]
-            bits[column] &= 0x7F800000
-            step = np.float32(max(values[column], lowest) * part)
-            values[column] = np.float32(np.rint(np.float32(value / step))) * step
+        for row in range(rows):
+            for column in range(columns):
+                factor = factors[column]
+                level = _floating(given[row, column] / factor, low, high, lowest, part)
+                found[row, column] = level * factor
+    else:
+        step = max(1, NEAR // columns)
+        for first in range(0, rows, step):
+            near, line = given[first : first + step], found[first : first + step]
+            for row in range(len(near)):
+                for column in range(columns):
+                    line[row, column] = near[row, column] / factors[column]
+            _search(line.reshape(-1), few, cells, shift, base)
+            for row in range(len(near)):
+                for column in range(columns):
+                    line[row, column] *= factors[column]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -202,30 +231,26 @@ def round_rows(x, scale, divide, low, high, lowest, mantissa, few, cells, shift,
     few, cells, shift, base : of :class:`Search` for LEVELS, else of NO_SEARCH
     out : (rows, channels) float32, contiguous, written
     """
-    columns = x.shape[1]
-    bits = out.view(np.int32)
-    for row in range(x.shape[0]):
-        given, found, raw = x[row], out[row], bits[row]
-        if divide.size:
+    rows, columns = x.shape
+    factors = np.empty(columns, np.float32)
+    if divide.size:
+        for row in range(rows):
             for column in range(columns):
-                found[column] = given[column] / divide[column]
-        else:
-            for column in range(columns):
-                found[column] = given[column]
-        factor = np.float32(1)
-        if scale.size == 1:
-            factor = scale[0]
-        elif scale.size == 0:
-            largest = np.int32(0)
-            for column in range(columns):
-                # As bits, of which a NaN's are the largest: it is, for torch.
-                largest = max(largest, np.int32(np.uint32(raw[column]) & MAGNITUDE))
-            factor = _factor(largest, high)
+                out[row, column] = x[row, column] / divide[column]
+        x = out
+    if scale.size:
+        factors[:] = scale
+        _round(x, factors, low, high, lowest, mantissa, few, cells, shift, base, out)
+        return
+    raw = x.view(np.int32)
+    for row in range(rows):
+        largest = np.int32(0)
         for column in range(columns):
-            found[column] /= scale[column] if scale.size > 1 else factor
-        _to_levels(found, low, high, lowest, mantissa, few, cells, shift, base)
-        for column in range(columns):
-            found[column] *= scale[column] if scale.size > 1 else factor
+            # As bits, of which a NaN's are the largest: it is, for torch.
+            largest = max(largest, np.int32(raw[row, column] & MAGNITUDE))
+        factors[:] = _factor(largest, high)
+        given, found = x[row : row + 1], out[row : row + 1]
+        _round(given, factors, low, high, lowest, mantissa, few, cells, shift, base, found)
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
@@ -235,34 +260,31 @@ def round_maps(x, scale, divide, low, high, lowest, mantissa, few, cells, shift,
     With an empty ``scale`` each place has its own, so that the largest of its channels is ``high``.
     """
     images, channels, places = x.shape
-    largest = np.empty(places if scale.size == 0 else 0, np.int32)
-    factors = largest.view(np.float32)
+    factors = np.empty(places, np.float32)
+    largest = factors.view(np.int32)
+    if scale.size == 1:
+        factors[:] = scale[0]
     for image in range(images):
-        largest[:] = 0
-        for channel in range(channels):
-            given, found = x[image, channel], out[image, channel]
-            if divide.size:
-                by = divide[channel]
+        given, found = x[image], out[image]
+        if divide.size:
+            for channel in range(channels):
                 for place in range(places):
-                    found[place] = given[place] / by
-            else:
-                for place in range(places):
-                    found[place] = given[place]
-            if scale.size == 0:
-                raw = found.view(np.int32)
+                    found[channel, place] = given[channel, place] / divide[channel]
+            given = found
+        if scale.size == 0:
+            raw = given.view(np.int32)
+            largest[:] = 0
+            for channel in range(channels):
                 for place in range(places):
                     # As bits, of which a NaN's are the largest: it is, for torch.
-                    size = np.int32(np.uint32(raw[place]) & MAGNITUDE)
+                    size = np.int32(raw[channel, place] & MAGNITUDE)
                     largest[place] = size if size > largest[place] else largest[place]
-        for place in range(factors.size):
-            factors[place] = _factor(largest[place], high)
+            for place in range(places):
+                factors[place] = _factor(largest[place], high)
+        if scale.size <= 1:
+            _round(given, factors, low, high, lowest, mantissa, few, cells, shift, base, found)
+            continue
         for channel in range(channels):
-            found = out[image, channel]
-            factor = np.float32(1)
-            if scale.size:
-                factor = scale[channel if scale.size > 1 else 0]
-            for place in range(places):
-                found[place] /= factor if scale.size else factors[place]
-            _to_levels(found, low, high, lowest, mantissa, few, cells, shift, base)
-            for place in range(places):
-                found[place] *= factor if scale.size else factors[place]
+            factors[:] = scale[channel]
+            one, its = given[channel : channel + 1], found[channel : channel + 1]
+            _round(one, factors, low, high, lowest, mantissa, few, cells, shift, base, its)
