@@ -4,6 +4,7 @@ import copy
 from typing import Any
 
 import numba
+import numpy as np
 import pytest
 import torch
 
@@ -143,12 +144,15 @@ def test_levels_are_found_with_and_without_long_registers(
     if in_registers and not input_kernels.IN_REGISTERS:
         pytest.skip("this processor has no AVX-512")
     monkeypatch.setattr(input_kernels, "IN_REGISTERS", in_registers)
-    search = numba.njit(input_kernels._search.py_func, error_model="numpy")
+    round_ = numba.njit(input_kernels._round.py_func, error_model="numpy")
     grid = power_grid(bits, 0.7)
     x = torch.randn(1000).div_(2)
-    found = x.numpy().copy()
-    search(found, *input_kernels.search_of(grid))
-    assert torch.equal(torch.from_numpy(found), grid.round(x))
+    found = np.empty((20, 50), np.float32)  # the rows' ends are not a register's
+    zero, factors = np.float32(0), np.full(50, 0.5, np.float32)
+    search = input_kernels.search_of(grid)
+    levels = input_kernels.LEVELS
+    round_(x.numpy().reshape(20, 50), factors, zero, zero, zero, levels, *search, found)
+    assert torch.equal(torch.from_numpy(found).flatten(), grid.round(x / 0.5) * 0.5)
 
 
 @pytest.mark.parametrize(

@@ -96,33 +96,31 @@ def search_of(grid: Grid) -> Search | None:
 
 
 @intrinsic
-def _sixteen_to_levels(typingctx, values, at, bounds, levels):
-    """Replace the 16 values from ``at`` on by their levels, of FEW_LEVELS; all are float32*."""
+def _round_sixteen(typingctx, given, factors, bounds, levels, found):
+    """As :func:`_round` of 16 numbers in one row, to FEW_LEVELS; all are float32*."""
     floats = types.CPointer(types.float32)
-    signature = types.void(floats, types.intp, floats, floats)
+    signature = types.void(*5 * [floats])
 
     def generate(context: Any, builder: ir.IRBuilder, signature: Any, arguments: Any) -> Any:
-        values, at, bounds, levels = arguments
         i32, lanes = ir.IntType(32), ir.VectorType(ir.FloatType(), FEW_LEVELS)
         numbers = ir.VectorType(i32, FEW_LEVELS)
         kind = ir.FunctionType(lanes, [lanes, numbers])
         choose = cgutils.get_or_insert_function(
             builder.module, kind, "llvm.x86.avx512.permvar.sf.512"
         )
-        place = builder.bitcast(builder.gep(values, [at]), ir.PointerType(lanes))
-        value, bounds, levels = (
-            builder.load(builder.bitcast(each, ir.PointerType(lanes)))
-            for each in (place, bounds, levels)
-        )
-        for load in (value, bounds, levels):
+        *sources, target = (builder.bitcast(each, ir.PointerType(lanes)) for each in arguments)
+        given, factors, bounds, levels = map(builder.load, sources)
+        for load in (given, factors, bounds, levels):
             load.align = 4
+        value = builder.fdiv(given, factors)
         index = ir.Constant(numbers, None)
         for jump in (8, 4, 2, 1):
             ahead, there = (ir.Constant(numbers, [n] * FEW_LEVELS) for n in (jump - 1, jump))
             bound = builder.call(choose, [bounds, builder.add(index, ahead)])
             above = builder.fcmp_unordered(">", value, bound)  # a NaN is above everything
             index = builder.select(above, builder.add(index, there), index)
-        builder.store(builder.call(choose, [levels, index]), place).align = 4
+        level = builder.call(choose, [levels, index])
+        builder.store(builder.fmul(level, factors), target).align = 4
         return context.get_dummy_value()
 
     return signature, generate
@@ -145,24 +143,17 @@ def _floating(value, low, high, lowest, part):
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
-def _search(values, few, cells, shift, base):
+def _search(values, cells, shift, base):
     """Replace contiguous float32 ``values`` by their nearest levels, as :class:`Search` says."""
     size = values.size
-    done = 0
-    if IN_REGISTERS and few.size:
-        done = size // FEW_LEVELS * FEW_LEVELS
-        for start in range(0, done, FEW_LEVELS):
-            _sixteen_to_levels(  # type: ignore[call-arg]
-                values.ctypes, start, few[0].ctypes, few[1].ctypes
-            )
     # Loops without branches, which here nobody could foresee, over a block of columns.
     bits = values.view(np.uint32)
-    index = np.empty(min(BLOCK, size - done), np.uint32)
+    index = np.empty(min(BLOCK, size), np.uint32)
     bound = np.empty(index.size, np.float32)
     table, all_cells = cells.reshape(-1), np.uint32(cells.shape[1])
     half = np.int32(cells.shape[1] // 2)
     zero, last, sign = np.int32(0), half - np.int32(1), np.int32(31)
-    for start in range(done, size, BLOCK):
+    for start in range(0, size, BLOCK):
         found, raw = values[start : start + BLOCK], bits[start : start + BLOCK]
         count = found.size
         for column in range(count):
@@ -199,16 +190,27 @@ def _round(given, factors, low, high, lowest, mantissa, few, cells, shift, base,
                 level = _floating(given[row, column] / factor, low, high, lowest, part)
                 found[row, column] = level * factor
     else:
-        step = max(1, NEAR // columns)
-        for first in range(0, rows, step):
-            near, line = given[first : first + step], found[first : first + step]
-            for row in range(len(near)):
-                for column in range(columns):
-                    line[row, column] = near[row, column] / factors[column]
-            _search(line.reshape(-1), few, cells, shift, base)
-            for row in range(len(near)):
-                for column in range(columns):
-                    line[row, column] *= factors[column]
+        done = columns // FEW_LEVELS * FEW_LEVELS if IN_REGISTERS and few.size else 0
+        for row in range(rows):
+            for column in range(0, done, FEW_LEVELS):
+                _round_sixteen(  # type: ignore[call-arg]
+                    given[row, column:].ctypes, factors[column:].ctypes, few[0].ctypes,
+                    few[1].ctypes, found[row, column:].ctypes,
+                )  # fmt: skip
+        rest, by = columns - done, factors[done:]
+        step = max(1, NEAR // max(rest, 1))
+        near = np.empty((min(step, rows), rest), np.float32)
+        for first in range(0, rows if rest else 0, step):
+            count = min(step, rows - first)
+            for row in range(count):
+                ahead, line = given[first + row, done:], near[row]
+                for column in range(rest):
+                    line[column] = ahead[column] / by[column]
+            _search(near[:count].reshape(-1), cells, shift, base)
+            for row in range(count):
+                line, behind = near[row], found[first + row, done:]
+                for column in range(rest):
+                    behind[column] = line[column] * by[column]
 
 
 @njit(cache=True, nogil=True, error_model="numpy")
