@@ -1,0 +1,178 @@
+"""Randomised solves: sketch and project, a block at a time, and Kaczmarz, a row at a time.
+
+For a random S the next iterate is the point nearest to z that solves the sketched system
+``S^T A z = S^T b`` (A is symmetric, Y = A S)::
+
+    z <- z + Y pinv(Y^T Y) S^T (b - A z)
+
+One random row of A is the paper's randomised Kaczmarz, one Gaussian vector its "GV". Its rate is
+at best ``1 - k / (size condition^2)`` for a block of k, hopeless for many Newton systems. What is
+added here keeps the iteration and mends its rate:
+
+- blocks in place of single vectors, which grow while the residual falls slowly;
+- a memory: a new Y is made orthogonal to the last ones, so that what they solved stays solved.
+  With a memory of ``size`` directions the solution is there after ``size`` of them, whatever the
+  condition (Patel, Jahangoshahi and Maldonado, "An Implicit Representation and Iterative Solution
+  of Randomly Sketched Linear Systems", SIAM J. Matrix Anal. Appl. 2021);
+- rows drawn without repeats until all had their turn;
+- the scaling of `KKTSystem.scale`.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+from numba import njit
+from scipy.linalg import qr, solve_triangular
+
+from paperworks.numerics.equality.inputs import Floats
+from paperworks.numerics.equality.kkt import KKTSystem
+from paperworks.numerics.equality.solvers import Base
+
+
+class Sketch(Base):
+    """Blocks of Gaussian vectors ("gaussian") or of rows of A ("subsampled")."""
+
+    def __init__(
+        self,
+        system: KKTSystem,
+        b: Floats,
+        z: Floats | None = None,
+        *,
+        kind: str,
+        rng: np.random.Generator,
+        block: int,
+        memory: int,
+        max_sweeps: float,
+    ) -> None:
+        super().__init__(system, b, z)
+        self.kind, self.rng = kind, rng
+        self.block, self.memory = min(block, system.size), memory
+        self.left = int(max_sweeps * system.size)
+        self._kept: list[Floats] = []  # blocks of orthonormal directions
+        self._turn = np.empty(0, dtype=int)  # rows that wait for their turn
+
+    def improve(self, target: float) -> bool:
+        """Go on until ``norm(residual) <= target``; False where that is out of reach."""
+        fresh = True
+        while self.norm > target:
+            if self.left <= 0 or not np.isfinite(self.norm):
+                return False
+            before = self.norm
+            found = self._project()
+            fresh = False
+            if not found:
+                # All of the space is spanned: what is left is rounding, or out of A's range.
+                if not self._kept or self.norm > 0.5 * getattr(self, "_last_full", np.inf):
+                    return False
+                self._last_full = self.norm
+                self._kept.clear()
+            elif self.norm > 0.5 * before:
+                self.block = min(2 * self.block, max(1, self.system.size // 2))
+            if self.norm <= target:
+                self.refresh()
+                fresh = True
+        if not fresh:
+            self.refresh()
+        return self.norm <= target
+
+    def _draw(self, k: int) -> tuple[Floats, Floats]:
+        """The sketched residual ``S^T D r`` and ``Y = D A D S``, for k columns of S."""
+        system, d = self.system, self.system.scale
+        if self.kind == "gaussian":
+            S = self.rng.standard_normal((system.size, k))
+            self.work.flops += 2.0 * system.size * k
+            return S.T @ (d * self.residual), d[:, None] * system.product(d[:, None] * S)
+        if self._turn.size < k:
+            self._turn = np.concatenate([self._turn, self.rng.permutation(system.size)])
+        index, self._turn = self._turn[:k], self._turn[k:]
+        index = np.unique(index)
+        Y = d[:, None] * system.columns(index) * d[index]
+        return (d * self.residual)[index], Y
+
+    def _project(self) -> bool:
+        """One block. False where it has no direction that is not in the memory."""
+        system, d = self.system, self.system.scale
+        k = min(self.block, system.size)
+        self.left -= k
+        self.work.steps += 1
+        sketched, Y = self._draw(k)
+        k = Y.shape[1]
+        whole = np.linalg.norm(Y, axis=0)
+        for _ in range(2):  # twice is enough
+            for Q in self._kept:
+                Y -= Q @ (Q.T @ Y)
+                self.work.flops += 4.0 * system.size * Q.shape[1] * k
+        Q, R, order = qr(Y, mode="economic", pivoting=True, check_finite=False)
+        self.work.flops += 4.0 * system.size * k * k
+        diagonal = np.abs(np.diag(R))
+        rank = int(np.sum(diagonal > 1e-10 * whole.max(initial=0.0)))
+        if rank == 0:
+            return False
+        Q = Q[:, :rank]
+        weights = solve_triangular(R[:rank, :rank], sketched[order][:rank], trans="T")
+        step = d * (Q @ weights)
+        self.z = self.z + step
+        self.residual = self.residual - system.product(step)
+        self.work.flops += 4.0 * system.size * rank
+        self._kept.append(Q)
+        while self._kept and sum(q.shape[1] for q in self._kept) > self.memory:
+            self._kept.pop(0)
+        return True
+
+
+class Kaczmarz(Base):
+    """Single rows, drawn with probability proportional to their squared length."""
+
+    def __init__(
+        self,
+        system: KKTSystem,
+        b: Floats,
+        z: Floats | None = None,
+        *,
+        rng: np.random.Generator,
+        max_sweeps: float,
+    ) -> None:
+        super().__init__(system, b, z)
+        self.rng, self.left = rng, max(1, int(max_sweeps))
+        d = system.scale
+        A = system.formed()
+        if sp.issparse(A):
+            rows = sp.csr_array(A.multiply(d[:, None] * d))
+        else:
+            rows = sp.csr_array(d[:, None] * A * d)
+        self._rows = rows
+        squares = np.asarray(rows.multiply(rows).sum(1)).ravel()
+        self._squares = squares
+        total = squares.sum()
+        self._chance = np.cumsum(squares / total) if total > 0 else np.linspace(0, 1, squares.size)
+
+    def improve(self, target: float) -> bool:
+        """Go on until ``norm(residual) <= target``; False where that is out of reach."""
+        system, d = self.system, self.system.scale
+        while self.norm > target and self.left > 0:
+            drawn = np.searchsorted(self._chance, self.rng.random(system.size), side="right")
+            drawn = np.minimum(drawn, system.size - 1)
+            y = self.z / d
+            sweep(self._rows.indptr, self._rows.indices, self._rows.data, self._squares,
+                  d * self.b, y, drawn)  # fmt: skip
+            self.z = d * y
+            self.work.flops += 4.0 * float(np.diff(self._rows.indptr)[drawn].sum())
+            self.work.steps += system.size
+            self.left -= 1
+            self.refresh()
+        return self.norm <= target
+
+
+@njit(cache=True, nogil=True)
+def sweep(indptr, indices, data, squares, b, y, drawn):  # type: ignore[no-untyped-def]
+    """Project y onto the hyperplanes of the drawn rows, one after the other, in place."""
+    for i in drawn:
+        if squares[i] == 0.0:
+            continue
+        dot = 0.0
+        for k in range(indptr[i], indptr[i + 1]):
+            dot += data[k] * y[indices[k]]
+        step = (b[i] - dot) / squares[i]
+        for k in range(indptr[i], indptr[i + 1]):
+            y[indices[k]] += step * data[k]
