@@ -54,6 +54,11 @@ class Penalties:
         """The paper's update: ``eta1 nu^2``, ``eta2 / nu``, ``delta / nu^4``."""
         return Penalties(self.eta1 * nu**2, self.eta2 / nu, max(self.delta / nu**4, 1e-10))
 
+    @property
+    def spent(self) -> bool:
+        """Whether the penalties are at the end of what float64 can tell apart."""
+        return self.eta1 > 1e12 or self.eta2 < 1e-12
+
 
 def evaluate(problem: Problem, x: Floats, multipliers: Floats) -> Point:
     """Value, constraints and first derivatives at ``(x, multipliers)``."""

@@ -30,7 +30,8 @@ EPS = float(np.finfo(float).eps)
 # A tangential step with less curvature than this, relative to the Hessian's, calls for a shift.
 FLAT = 1e-8
 FIRST_SHIFT = 1e-3  # in units of the Hessian's size
-MAX_SHIFTS = 24
+MAX_SHIFTS = 16  # eightfold each: fourteen powers of ten
+MAX_SEARCHES = 4
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,12 @@ class Settings:
 
 @dataclass
 class Direction:
-    """A direction that the merit function accepts, and what it took."""
+    """A direction along which the merit function descends, and what it took."""
 
     z: Floats
-    b: Floats
     slope: Slope
     penalties: Penalties
     shift: float
-    gamma: float
-    descent: bool
 
 
 @dataclass
@@ -82,7 +80,7 @@ class Newton:
     ) -> None:
         self.problem, self.settings, self.work, self.rng = problem, settings, work, rng
         self.penalties = settings.penalties
-        self.shift = self.gamma = 0.0
+        self.shift = 0.0
         self.restorations = 0
         names = ("kkt", "step", "eta1", "eta2", "delta", "shift", "products", "flops")
         self.history: dict[str, list[float]] = {name: [] for name in names}
@@ -97,8 +95,7 @@ class Newton:
             if iteration >= settings.maxiter:
                 return self._end(best, 1, f"maxiter = {settings.maxiter} reached", iteration)
             curvature = self.problem.curvature(point.x, point.multipliers)
-            direction = self._direction(point, curvature)
-            after, step = (None, 0.0) if direction is None else self._search(point, direction)
+            after, step = self._step(point, curvature)
             if after is None:
                 after = self._restore(point)
                 if isinstance(after, tuple):
@@ -111,27 +108,50 @@ class Newton:
             if report(point, iteration):
                 return self._end(point, 3, "stopped by callback", iteration)
 
+    def _step(self, point: Point, curvature: Curvature) -> tuple[Point | None, float]:
+        """A direction and a step along it; where none helps, the same with larger shifts."""
+        size = self._size(point, curvature)
+        shift = self.shift / 8 if self.shift > 1e-3 * FIRST_SHIFT * size else 0.0
+        for _ in range(MAX_SEARCHES):
+            direction = self._direction(point, curvature, size, shift)
+            if direction is None:
+                break
+            after, step = self._search(point, direction)
+            if after is not None:
+                self.penalties, self.shift = direction.penalties, direction.shift
+                return after, step
+            shift = max(64 * direction.shift, FIRST_SHIFT * size)
+        return None, 0.0
+
     # -- directions ---------------------------------------------------------------------------
 
-    def _direction(self, point: Point, curvature: Curvature) -> Direction | None:
+    def _size(self, point: Point, curvature: Curvature) -> float:
+        """What counts as large for a Hessian here: its own size, seen along a random vector.
+
+        Where the Hessian vanishes, the gradient of the objective over the length of x stands in.
+        """
+        v = self.rng.standard_normal((self.problem.n, 1))
+        self.work.products += 1
+        self.work.flops += curvature.flops
+        seen = float(np.linalg.norm(curvature.product(v)) / np.linalg.norm(v))
+        slope = float(np.linalg.norm(point.g_f)) / (1 + float(np.linalg.norm(point.x)))
+        return max(seen if np.isfinite(seen) else 0.0, 1e-2 * slope, 1e-8)
+
+    def _direction(
+        self, point: Point, curvature: Curvature, size: float, shift: float
+    ) -> Direction | None:
+        """A direction of descent, with the least shift from `shift` on that gives one."""
         b = -np.concatenate([point.g, point.c])
-        size = _size(curvature, self.problem.n, self.rng)
-        shift = self.shift / 8 if self.shift > 1e-3 * FIRST_SHIFT * size else 0.0
-        gamma, last = self.gamma, None
+        gamma = 0.0
         for attempt in range(MAX_SHIFTS):
             system = KKTSystem(curvature, point.G, self.work, shift, gamma)
             found, solved = self._accurate(point, system, b, size, raises=12 + 4 * attempt)
             if found is not None:
-                last = found
-                if found.descent:
-                    self.penalties, self.shift, self.gamma = found.penalties, shift, gamma
-                    return found
+                return found
             if not solved and gamma == 0.0:
                 # Out of the solver's reach: as likely for dependent constraints as for curvature.
                 gamma = 1e-8
             shift = 8 * shift if shift else FIRST_SHIFT * size
-        if last is not None:
-            self.shift = shift
         return None
 
     def _accurate(
@@ -159,21 +179,12 @@ class Newton:
             if raised == 0 and _curves_down(solver, size):
                 return None, solved
             along = slope(point, solver.z, solver.residual, b, system.shift, system.gamma)
-            descent = along.at(penalties) <= -penalties.eta2 / 2 * scale**2
-            if descent:
-                return self._made(solver, b, along, penalties, system, True), solved
-            if not solved and raised > 0:
+            if along.at(penalties) <= -penalties.eta2 / 2 * scale**2:
+                return Direction(solver.z, along, penalties, system.shift), solved
+            if penalties.spent or (not solved and raised > 0):
                 break
             penalties = penalties.tightened(settings.nu)
-        return self._made(solver, b, along, penalties, system, False), solved
-
-    @staticmethod
-    def _made(
-        solver: Base, b: Floats, along: Slope, penalties: Penalties, system: KKTSystem, ok: bool
-    ) -> Direction:
-        return Direction(
-            solver.z.copy(), b, along, penalties, system.shift, system.gamma, descent=ok
-        )
+        return None, solved
 
     # -- steps --------------------------------------------------------------------------------
 
@@ -188,7 +199,7 @@ class Newton:
         fall = direction.slope.at(penalties)
         noise = 10 * EPS * (abs(point.f) + abs(start) + 1e-300)
         step = 1.0
-        while step > 1e-12:
+        while step > 1e-10:
             z = step * direction.z
             after = evaluate(self.problem, point.x + z[:n], point.multipliers + z[n:])
             if after.finite:
@@ -255,13 +266,6 @@ class Newton:
             self.restorations,
             self.history,
         )
-
-
-def _size(curvature: Curvature, n: int, rng: np.random.Generator) -> float:
-    """How large the Hessian is: one product with a random vector, or the matrix's own norm."""
-    v = rng.standard_normal((n, 1))
-    found = float(np.linalg.norm(curvature.product(v)) / np.linalg.norm(v))
-    return found if np.isfinite(found) and found > 0 else 1.0
 
 
 def _curves_down(solver: Base, size: float) -> bool:

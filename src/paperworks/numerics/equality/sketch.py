@@ -150,16 +150,20 @@ class Kaczmarz(Base):
     def improve(self, target: float) -> bool:
         """Go on until ``norm(residual) <= target``; False where that is out of reach."""
         system, d = self.system, self.system.scale
+        sweeps = 1  # between two looks at the residual, which costs a product
         while self.norm > target and self.left > 0:
-            drawn = np.searchsorted(self._chance, self.rng.random(system.size), side="right")
+            sweeps = min(sweeps, self.left)
+            chance = self.rng.random(sweeps * system.size)
+            drawn = np.searchsorted(self._chance, chance, side="right")
             drawn = np.minimum(drawn, system.size - 1)
             y = self.z / d
             sweep(self._rows.indptr, self._rows.indices, self._rows.data, self._squares,
                   d * self.b, y, drawn)  # fmt: skip
             self.z = d * y
             self.work.flops += 4.0 * float(np.diff(self._rows.indptr)[drawn].sum())
-            self.work.steps += system.size
-            self.left -= 1
+            self.work.steps += drawn.size
+            self.left -= sweeps
+            sweeps = min(2 * sweeps, 64)
             self.refresh()
         return self.norm <= target
 

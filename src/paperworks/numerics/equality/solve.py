@@ -58,7 +58,7 @@ def minimize_equality(
     fallback: str | None = "minres",
     block: int | None = None,
     memory: int | None = None,
-    max_sweeps: float = 4.0,
+    max_sweeps: float | None = None,
     forcing: str = "superlinear",
     eta1: float = 1.0,
     eta2: float = 0.1,
@@ -126,8 +126,9 @@ def minimize_equality(
         Directions to which later blocks are kept orthogonal, in ``(n + m) * memory`` numbers. With
         ``n + m`` of them the inner solve ends after that many rows, whatever the condition. The
         default is ``min(n + m, 500)``. The paper has 0.
-    max_sweeps : float
-        Most rows or combinations of one inner solve, in units of ``n + m``.
+    max_sweeps : float, optional
+        Most rows or combinations of one inner solve, in units of ``n + m``. The default is 4, and
+        1000 for "kaczmarz", whose rows cost so much less.
     forcing : {"superlinear", "linear"}
         Whether the accuracy of the inner solves falls with the KKT residual
         (``theta = min(1, sqrt(norm))``), or only with `delta` (``theta = 1``).
@@ -242,21 +243,21 @@ def _maker(
     rng: np.random.Generator,
     block: int | None,
     memory: int | None,
-    max_sweeps: float,
+    max_sweeps: float | None,
 ) -> Callable[..., Base]:
     if name == "minres":
         return partial(Minres, maxiter=int(5 * size) + 50)
     if name == "direct":
         return Direct
     if name == "kaczmarz":
-        return partial(Kaczmarz, rng=rng, max_sweeps=max_sweeps)
+        return partial(Kaczmarz, rng=rng, max_sweeps=1000.0 if max_sweeps is None else max_sweeps)
     return partial(
         Sketch,
         kind=name,
         rng=rng,
         block=max(4, size // 20) if block is None else block,
         memory=min(size, 500) if memory is None else memory,
-        max_sweeps=max_sweeps,
+        max_sweeps=4.0 if max_sweeps is None else max_sweeps,
     )
 
 
@@ -267,7 +268,7 @@ def _check(
     fallback: str | None,
     block: int | None,
     memory: int | None,
-    max_sweeps: float,
+    max_sweeps: float | None,
     forcing: str,
 ) -> None:
     if not tol > 0:
@@ -282,7 +283,7 @@ def _check(
         raise ValueError(f"block must be >= 1, got {block}")
     if memory is not None and memory < 0:
         raise ValueError(f"memory must be >= 0 directions, got {memory}")
-    if not max_sweeps > 0:
+    if max_sweeps is not None and not max_sweeps > 0:
         raise ValueError(f"max_sweeps must be > 0, got {max_sweeps}")
     if forcing not in ("linear", "superlinear"):
         raise ValueError(f"forcing must be 'linear' or 'superlinear', got {forcing!r}")

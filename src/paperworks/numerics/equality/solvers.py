@@ -81,20 +81,20 @@ class Minres(Base):
             return d * system.product(d * np.ravel(y))
 
         operator = LinearOperator((system.size, system.size), matvec=product, dtype=float)
-        while self.norm > target and self.left > 0:
+        sharper = 0.3
+        while self.norm > target and self.left > 0 and sharper > 1e-13:
             before, start, begin = self.norm, self.z, self.residual
-            # SciPy's test is relative to norm(A) norm(x), and so stops late or early; ask again.
-            y, _ = minres(
-                operator, d * begin, rtol=min(0.1, 0.3 * target / before), maxiter=self.left
-            )
+            # SciPy's test is relative to norm(A) norm(y), on the scaled system: ask again, harder.
+            rtol = min(0.1, sharper * target / before)
+            y, _ = minres(operator, d * begin, rtol=rtol, maxiter=self.left)
             if not np.isfinite(y).all():
                 return False
             self.z = start + d * y
             self.refresh()
-            if self.norm > 0.9 * before:
-                if self.norm > before:
-                    self.z, self.residual = start, begin
-                return self.norm <= target
+            if self.norm > 0.5 * before:
+                sharper /= 100
+            if self.norm > before:
+                self.z, self.residual = start, begin
         return self.norm <= target
 
 
