@@ -1,6 +1,6 @@
 """Equality-constrained problems of the CUTEst collection, written out by hand.
 
-Thirty-four small ones: from Hock and Schittkowski (1981), those whose names start with HS;
+Thirty-three small ones: from Hock and Schittkowski (1981), those whose names start with HS;
 from Boggs and Tolle (1989), BT; and a few others. All have equality constraints alone, as a
 minimiser without bounds needs, and most are among those of the paper's experiments. Values and
 derivatives at the start were compared with sif2jax's translation.
@@ -261,12 +261,6 @@ _TABLE: dict[str, tuple[Any, Any, Any, float | None]] = {
         (2.0,) * 3,
         None,
     ),
-    "BT8": (
-        lambda x: (x[:3] ** 2).sum(),
-        lambda x: [x[0] - 1 + x[3] ** 2, x[0] ** 2 + x[1] ** 2 - 1 - x[4] ** 2],
-        (1.0, 1.0, 1.0, 0.0, 0.0),
-        1.0,
-    ),
     "BT10": (lambda x: -x[0], lambda x: [x[1] - x[0] ** 3, x[0] ** 2 - x[1]], (2.0, 2.0), -1.0),
     "BT12": (
         lambda x: 0.01 * x[0] ** 2 + x[1] ** 2,
@@ -275,7 +269,7 @@ _TABLE: dict[str, tuple[Any, Any, Any, float | None]] = {
             x[0] ** 2 + x[1] ** 2 - x[3] ** 2 - 25,
             x[0] - x[4] ** 2 - 2,
         ],
-        (2.0,) * 5,
+        (15.811, 1.5811, 0.0, 15.083, 3.7164),
         6.18812,
     ),
     "MARATOS": (

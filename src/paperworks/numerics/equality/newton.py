@@ -111,14 +111,19 @@ class Newton:
     def _step(self, point: Point, curvature: Curvature) -> tuple[Point | None, float]:
         """A direction and a step along it; where none helps, the same with larger shifts."""
         size = self._size(point, curvature)
-        shift = self.shift / 8 if self.shift > 1e-3 * FIRST_SHIFT * size else 0.0
+        shift = self.shift if self.shift > 1e-3 * FIRST_SHIFT * size else 0.0
         for _ in range(MAX_SEARCHES):
             direction = self._direction(point, curvature, size, shift)
             if direction is None:
                 break
             after, step = self._search(point, direction)
             if after is not None:
-                self.penalties, self.shift = direction.penalties, direction.shift
+                self.penalties, used = direction.penalties, direction.shift
+                # Steps cut short ask for more of it next time, good ones for less.
+                if step < 1 / 32:
+                    self.shift = max(8 * used, FIRST_SHIFT * size)
+                else:
+                    self.shift = used / 8 if step >= 1 / 4 else used
                 return after, step
             shift = max(64 * direction.shift, FIRST_SHIFT * size)
         return None, 0.0

@@ -14,6 +14,9 @@ added here keeps the iteration and mends its rate:
   With a memory of ``size`` directions the solution is there after ``size`` of them, whatever the
   condition (Patel, Jahangoshahi and Maldonado, "An Implicit Representation and Iterative Solution
   of Randomly Sketched Linear Systems", SIAM J. Matrix Anal. Appl. 2021);
+- the residual itself, which is at hand, among the columns of S. With it alone and a memory this
+  would be Craig's method; so the rate is about that of Krylov methods, and what is drawn at random
+  comes on top;
 - rows drawn without repeats until all had their turn;
 - the scaling of `KKTSystem.scale`.
 """
@@ -30,6 +33,9 @@ from paperworks.numerics.equality.kkt import KKTSystem
 from paperworks.numerics.equality.solvers import Base
 
 
+PATIENCE = 4
+
+
 class Sketch(Base):
     """Blocks of Gaussian vectors ("gaussian") or of rows of A ("subsampled")."""
 
@@ -43,14 +49,16 @@ class Sketch(Base):
         rng: np.random.Generator,
         block: int,
         memory: int,
+        greedy: bool,
         max_sweeps: float,
     ) -> None:
         super().__init__(system, b, z)
-        self.kind, self.rng = kind, rng
+        self.kind, self.rng, self.greedy = kind, rng, greedy
         self.block, self.memory = min(block, system.size), memory
         self.left = int(max_sweeps * system.size)
         self._kept: list[Floats] = []  # blocks of orthonormal directions
         self._turn = np.empty(0, dtype=int)  # rows that wait for their turn
+        self._slow, self._mark = 0, np.inf  # blocks since the residual last halved, and its norm
 
     def improve(self, target: float) -> bool:
         """Go on until ``norm(residual) <= target``; False where that is out of reach."""
@@ -58,7 +66,6 @@ class Sketch(Base):
         while self.norm > target:
             if self.left <= 0 or not np.isfinite(self.norm):
                 return False
-            before = self.norm
             found = self._project()
             fresh = False
             if not found:
@@ -67,8 +74,8 @@ class Sketch(Base):
                     return False
                 self._last_full = self.norm
                 self._kept.clear()
-            elif self.norm > 0.5 * before:
-                self.block = min(2 * self.block, max(1, self.system.size // 2))
+            else:
+                self._grow()
             if self.norm <= target:
                 self.refresh()
                 fresh = True
@@ -76,19 +83,35 @@ class Sketch(Base):
             self.refresh()
         return self.norm <= target
 
+    def _grow(self) -> None:
+        """Twice as much at a time, where `PATIENCE` blocks together did not halve the residual."""
+        self._slow += 1
+        if self.norm <= 0.5 * self._mark:
+            self._slow, self._mark = 0, self.norm
+        elif self._slow >= PATIENCE:
+            self.block = min(2 * self.block, max(1, self.system.size // 2))
+            self._slow, self._mark = 0, self.norm
+
     def _draw(self, k: int) -> tuple[Floats, Floats]:
         """The sketched residual ``S^T D r`` and ``Y = D A D S``, for k columns of S."""
         system, d = self.system, self.system.scale
+        r = d * self.residual
         if self.kind == "gaussian":
             S = self.rng.standard_normal((system.size, k))
-            self.work.flops += 2.0 * system.size * k
-            return S.T @ (d * self.residual), d[:, None] * system.product(d[:, None] * S)
+            if self.greedy:
+                S = np.column_stack([S, r])
+            self.work.flops += 2.0 * system.size * S.shape[1]
+            return S.T @ r, d[:, None] * system.product(d[:, None] * S)
         if self._turn.size < k:
             self._turn = np.concatenate([self._turn, self.rng.permutation(system.size)])
         index, self._turn = self._turn[:k], self._turn[k:]
         index = np.unique(index)
         Y = d[:, None] * system.columns(index) * d[index]
-        return (d * self.residual)[index], Y
+        sketched = r[index]
+        if self.greedy:
+            Y = np.column_stack([Y, d * system.product(d * r)])
+            sketched = np.append(sketched, r @ r)
+        return sketched, Y
 
     def _project(self) -> bool:
         """One block. False where it has no direction that is not in the memory."""

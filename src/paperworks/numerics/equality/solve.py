@@ -17,7 +17,7 @@ departs from it:
   in the merit's gradient where that of the Lagrangian is meant. Here a singular system is
   regularised, a search that gets nowhere is followed by steps on the constraints alone, and
   dependent or infeasible constraints are reported.
-- Sketches come in blocks that remember (``sketch.py``); single vectors are ``block=1, memory=0``.
+- Sketches come in blocks that remember (``sketch.py``); the paper's are ``block=1, memory=0, greedy=False``.
 """
 
 from __future__ import annotations
@@ -58,6 +58,7 @@ def minimize_equality(
     fallback: str | None = "minres",
     block: int | None = None,
     memory: int | None = None,
+    greedy: bool = True,
     max_sweeps: float | None = None,
     forcing: str = "superlinear",
     eta1: float = 1.0,
@@ -120,12 +121,15 @@ def minimize_equality(
         Who goes on where the inner solver misses its accuracy within `max_sweeps`; None leaves it
         at that, as the paper does. The result counts how often.
     block : int, optional
-        Rows or combinations of the first block; it doubles where one takes off less than half of
-        the residual. The default is a twentieth of ``n + m``, at least 4. The paper has 1.
+        Rows or combinations of the first block; it doubles where four blocks together do not halve
+        the residual. The default is 4; the paper has 1.
     memory : int, optional
         Directions to which later blocks are kept orthogonal, in ``(n + m) * memory`` numbers. With
         ``n + m`` of them the inner solve ends after that many rows, whatever the condition. The
         default is ``min(n + m, 500)``. The paper has 0.
+    greedy : bool
+        Whether each block holds the residual as well, for one product more: it brings the rate of
+        Krylov methods. The paper has False.
     max_sweeps : float, optional
         Most rows or combinations of one inner solve, in units of ``n + m``. The default is 4, and
         1000 for "kaczmarz", whose rows cost so much less.
@@ -218,10 +222,10 @@ def minimize_equality(
         nu=nu,
         penalties=Penalties(eta1, eta2, delta),
         forcing=forcing,
-        make=_maker(solver, size, generator, block, memory, max_sweeps),
+        make=_maker(solver, size, generator, block, memory, greedy, max_sweeps),
         backup=None
         if fallback is None or fallback == solver
-        else _maker(fallback, size, generator, None, None, max_sweeps),
+        else _maker(fallback, size, generator, None, None, greedy, max_sweeps),
     )
     work = Work()
     newton = Newton(problem, settings, work, generator)
@@ -243,6 +247,7 @@ def _maker(
     rng: np.random.Generator,
     block: int | None,
     memory: int | None,
+    greedy: bool,
     max_sweeps: float | None,
 ) -> Callable[..., Base]:
     if name == "minres":
@@ -255,8 +260,9 @@ def _maker(
         Sketch,
         kind=name,
         rng=rng,
-        block=max(4, size // 20) if block is None else block,
+        block=4 if block is None else block,
         memory=min(size, 500) if memory is None else memory,
+        greedy=bool(greedy),
         max_sweeps=4.0 if max_sweeps is None else max_sweeps,
     )
 
