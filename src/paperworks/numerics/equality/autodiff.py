@@ -188,7 +188,7 @@ class _Jax:
 
         def product(p: Floats) -> Floats:
             with self._wide(True):
-                return np.asarray(self._product(x, weights, np.ravel(p)), dtype=float)
+                return np.asarray(self._product(x, weights, np.ravel(p).astype(float)), dtype=float)
 
         return product
 
