@@ -133,12 +133,17 @@ def _classes(data: str) -> tuple[Any, Floats]:
         bunch = load_breast_cancer()
         low, high = bunch.data.min(0), bunch.data.max(0)
         return 2 * (bunch.data - low) / (high - low) - 1, 2.0 * bunch.target - 1
-    if data in ("digits", "digits-pairs"):
+    if data.startswith("digits"):
         from sklearn.datasets import load_digits
 
         bunch = load_digits()
         X = bunch.data / 16
-        if data == "digits-pairs":  # 4 x 4 means with all their products: 152 features
+        if data.startswith("digits-cosines-"):  # as many random features as the name says
+            d = int(data.removeprefix("digits-cosines-"))
+            rng = np.random.default_rng(d)
+            W, phase = rng.standard_normal((64, d)) / 2, rng.uniform(0, 2 * np.pi, d)
+            X = np.cos(X @ W + phase)
+        elif data == "digits-pairs":  # 4 x 4 means with all their products: 152 features
             X = X.reshape(-1, 4, 2, 4, 2).mean((2, 4)).reshape(-1, 16)
             i, j = np.triu_indices(16)
             X = np.column_stack([X, X[:, i] * X[:, j]])

@@ -9,10 +9,7 @@ from paperworks.numerics import differentiate, minimize_equality
 
 
 def function(kind, backend):
-    if backend == "torch":
-        xp = torch
-    else:
-        xp = pytest.importorskip("jax.numpy")
+    xp = torch if backend == "torch" else pytest.importorskip("jax.numpy")
     if kind == "scalar":
         return lambda x: xp.exp(x[0]) * x[1] ** 2 + xp.sin(x[2])
     return lambda x: xp.stack([x[0] * x[1], x[2] ** 3])

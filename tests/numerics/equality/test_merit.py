@@ -25,9 +25,7 @@ def at_a_point(name, seed=0):
 def test_the_slope_is_the_derivative_of_the_merit(name, shift, gamma):
     """Also for inexact directions: it is read off the residual of the system."""
     problem, point, rng = at_a_point(name)
-    A = KKTSystem(
-        problem.curvature(point.x, point.multipliers), point.G, Work(), shift, gamma
-    )
+    A = KKTSystem(problem.curvature(point.x, point.multipliers), point.G, Work(), shift, gamma)
     b = -np.concatenate([point.g, point.c])
     z = rng.standard_normal(A.size)
     residual = b - A.product(z)

@@ -182,9 +182,7 @@ def test_every_way_to_give_derivatives_leads_to_the_same_place():
     # By symmetry each entry is off its target by the same.
     x = target - (target.sum() - 3) / n
     for way in ways:
-        result = minimize_equality(
-            value, np.zeros(n), (2.0,), constraints=rules[0], rng=0, **way
-        )
+        result = minimize_equality(value, np.zeros(n), (2.0,), constraints=rules[0], rng=0, **way)
         assert result.success, way
         np.testing.assert_allclose(result.x, x, atol=1e-5)
     for rule in rules:
@@ -238,7 +236,12 @@ def test_infeasible_constraints_are_reported_with_a_certificate(solver):
         jac=lambda x: np.array([[1.0, 1, 0], [1, 1, 0], [0, 0, 2 * x[2]]]),
     )
     result = minimize_equality(
-        lambda x: x @ x, [0.3, 0.4, 1.0], jac=lambda x: 2 * x, constraints=rule, solver=solver, rng=0
+        lambda x: x @ x,
+        [0.3, 0.4, 1.0],
+        jac=lambda x: 2 * x,
+        constraints=rule,
+        solver=solver,
+        rng=0,
     )
     assert not result.success
     assert result.status == 4

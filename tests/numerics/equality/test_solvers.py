@@ -17,9 +17,7 @@ def system(n=14, m=6, *, shift=0.3, gamma=0.01, form="dense", seed=0, condition=
     M = rng.standard_normal((n, n))
     H = 3 * np.eye(n) + 0.3 * (M + M.T) / np.sqrt(n) if easy else M + M.T
     G = rng.standard_normal((m, n)) * np.logspace(0, np.log10(condition), m)[:, None]
-    dense = np.block(
-        [[H + shift * np.eye(n), G.T], [G, -gamma * np.eye(m)]]
-    )
+    dense = np.block([[H + shift * np.eye(n), G.T], [G, -gamma * np.eye(m)]])
     product = lambda V: H @ V  # noqa: E731
     if form == "sparse":
         curvature, G = Curvature(sp.csr_array(H), product, 2.0 * n * n), sp.csr_array(G)
@@ -191,9 +189,7 @@ def test_no_hessian_is_formed_where_only_products_are_given():
         return LinearOperator((3, 3), matvec=lambda p: calls.append(1) or 2 * p, dtype=float)
 
     rule = NonlinearConstraint(lambda x: x.sum(), 1, 1, jac=lambda x: np.ones((1, 3)))
-    problem, x = read_problem(
-        lambda x: x @ x, np.zeros(3), (), lambda x: 2 * x, hess, None, rule
-    )
+    problem, x = read_problem(lambda x: x @ x, np.zeros(3), (), lambda x: 2 * x, hess, None, rule)
     curvature = problem.curvature(x, np.zeros(1))
     assert curvature.matrix is None
     assert not calls

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -54,9 +55,9 @@ class Differentiated:
 def differentiate(function: Callable[[Any], Any], *, backend: str = "torch") -> Differentiated:
     """Derivatives of a torch or JAX function for `minimize_equality` and SciPy.
 
-    Gradients and Jacobians by reverse mode; Hessian-vector products in the way of the framework (reverse over
-    reverse in torch, forward over reverse in JAX), at
-    the cost of a few gradients each, so that no Hessian is formed.
+    Gradients and Jacobians by reverse mode; Hessian-vector products by reverse over reverse in
+    torch, by forward over reverse in JAX, at the cost of a few gradients each.
+    No Hessian is formed.
 
     Parameters
     ----------
@@ -170,7 +171,9 @@ class _Jax:
             gradient = jax.grad(lambda z: whole(z).reshape(-1) @ v)
             return jax.jvp(gradient, (x,), (p,))[1]
 
-        self._wide = jax.enable_x64 if hasattr(jax, "enable_x64") else _experimental(jax)
+        # It was in jax.experimental before.
+        home = jax if hasattr(jax, "enable_x64") else importlib.import_module("jax.experimental")
+        self._wide = home.enable_x64
         self._value = jax.jit(whole)
         self._jacobian = jax.jit(jax.jacrev(whole))
         self._product = jax.jit(product)
@@ -191,9 +194,3 @@ class _Jax:
                 return np.asarray(self._product(x, weights, np.ravel(p).astype(float)), dtype=float)
 
         return product
-
-
-def _experimental(jax: Any) -> Any:
-    from jax.experimental import enable_x64
-
-    return enable_x64

@@ -32,7 +32,6 @@ from paperworks.numerics.equality.inputs import Floats
 from paperworks.numerics.equality.kkt import KKTSystem
 from paperworks.numerics.equality.solvers import Base
 
-
 PATIENCE = 4
 
 
@@ -192,7 +191,7 @@ class Kaczmarz(Base):
 
 
 @njit(cache=True, nogil=True)
-def sweep(indptr, indices, data, squares, b, y, drawn):  # type: ignore[no-untyped-def]
+def sweep(indptr, indices, data, squares, b, y, drawn):
     """Project y onto the hyperplanes of the drawn rows, one after the other, in place."""
     for i in drawn:
         if squares[i] == 0.0:

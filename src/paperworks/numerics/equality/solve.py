@@ -17,7 +17,8 @@ departs from it:
   in the merit's gradient where that of the Lagrangian is meant. Here a singular system is
   regularised, a search that gets nowhere is followed by steps on the constraints alone, and
   dependent or infeasible constraints are reported.
-- Sketches come in blocks that remember (``sketch.py``); the paper's are ``block=1, memory=0, greedy=False``.
+- Sketches come in blocks that remember (``sketch.py``); the paper's are ``block=1, memory=0,
+  greedy=False``.
 """
 
 from __future__ import annotations
@@ -191,7 +192,11 @@ def minimize_equality(
     >>> from scipy.optimize import NonlinearConstraint
     >>> from paperworks.numerics import minimize_equality
     >>> circle = NonlinearConstraint(
-    ...     lambda x: x @ x, 2.0, 2.0, jac=lambda x: 2 * x[None], hess=lambda x, v: 2 * v[0] * np.eye(2)
+    ...     lambda x: x @ x,
+    ...     2.0,
+    ...     2.0,
+    ...     jac=lambda x: 2 * x[None],
+    ...     hess=lambda x, v: 2 * v[0] * np.eye(2),
     ... )
     >>> result = minimize_equality(
     ...     lambda x: x[0] + x[1],

@@ -22,7 +22,7 @@ kaczmarz   4 for each entry of a row, a row a step, and P for each sweep's resid
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import scipy.sparse as sp
@@ -33,17 +33,6 @@ from paperworks.numerics.equality.inputs import Floats
 from paperworks.numerics.equality.kkt import KKTSystem
 
 
-class InnerSolver(Protocol):
-    """What the Newton loop asks of a linear solver."""
-
-    z: Floats
-    residual: Floats
-
-    def improve(self, target: float) -> bool:
-        """Go on until ``norm(residual) <= target``; False where that is out of reach."""
-        ...
-
-
 class Base:
     """A solution, its residual ``b - A z``, and the system they belong to."""
 
@@ -52,6 +41,10 @@ class Base:
         self.z = np.zeros(system.size) if z is None else z.copy()
         self.residual = b.copy() if z is None else b - system.product(self.z)
         system.work.solves += 1
+
+    def improve(self, target: float) -> bool:
+        """Go on until ``norm(residual) <= target``; False where that is out of reach."""
+        raise NotImplementedError
 
     @property
     def norm(self) -> float:
