@@ -252,23 +252,35 @@ def test_infeasible_constraints_are_reported_with_a_certificate(solver):
     assert result.constr_violation == pytest.approx(1, abs=1e-4)  # the best there is
 
 
-def test_a_jacobian_that_is_singular_at_the_start():
+def test_a_jacobian_that_vanishes_at_the_start():
+    """The violation is stationary there without being least: it goes on from beside."""
     result = minimize_equality(
         lambda x: (x[0] - 2) ** 2 + x[1] ** 2,
         [0.0, 0.0],
         constraints={"type": "eq", "fun": lambda x: x[0] ** 2 + x[1] ** 2 - 1},
         rng=0,
     )
-    # The gradient of the constraint vanishes there; the least violation is somewhere else.
-    assert result.status in (0, 4)
-    moved = minimize_equality(
-        lambda x: (x[0] - 2) ** 2 + x[1] ** 2,
-        [0.0, 1e-6],
-        constraints={"type": "eq", "fun": lambda x: x[0] ** 2 + x[1] ** 2 - 1},
+    assert result.success
+    np.testing.assert_allclose(result.x, [1.0, 0.0], atol=1e-5)
+
+
+def test_constraints_whose_jacobian_vanishes_at_their_least_violation():
+    result = minimize_equality(
+        lambda x: x[0],
+        [1.0, 1.0],
+        constraints=NonlinearConstraint(lambda x: x @ x + 1, 0, 0),
         rng=0,
     )
-    assert moved.success
-    np.testing.assert_allclose(moved.x, [1.0, 0.0], atol=1e-5)
+    assert result.status == 4
+    np.testing.assert_allclose(result.x, 0, atol=1e-3)
+
+
+def test_an_unbounded_problem_is_reported():
+    result = minimize_equality(
+        lambda x: x[0] - x[1], [0.0, 0.0], constraints=LinearConstraint([[1, 1]], 0, 0), rng=0
+    )
+    assert (result.status, result.success) == (5, False)
+    assert "unbounded" in result.message
 
 
 def test_a_function_that_is_not_finite_everywhere_is_backed_away_from():
@@ -371,6 +383,7 @@ BAD = [
     ({"jac": lambda x: np.ones(3)}, r"give \(2,\)"),
     ({"jac": "backprop"}, "backprop"),
     ({"hess": 1.0}, "hess"),
+    ({"hess": lambda x: np.full((2, 2), np.nan)}, "Hessian at x0"),
     ({"hess": lambda x: np.eye(3)}, r"\(3, 3\)"),
     ({"constraints": ()}, "no constraint"),
     ({"constraints": {"type": "ineq", "fun": lambda x: x}}, "slack"),

@@ -30,11 +30,18 @@ def first_multipliers(g_f: Floats, G: Jacobian) -> Floats:
     return least_squares(G, -g_f, transpose=True)
 
 
-def stationary(c: Floats, G: Jacobian, tol: float) -> bool:
-    """Whether no direction lessens ``|c|`` to first order, though it is not zero."""
-    length = np.sqrt((G.multiply(G) if sp.issparse(G) else G**2).sum())
+def extent(G: Jacobian) -> float:
+    """Frobenius norm of a Jacobian."""
+    return float(np.sqrt((G.multiply(G) if sp.issparse(G) else G**2).sum()))
+
+
+def stationary(c: Floats, G: Jacobian, tol: float, length: float = 0.0) -> bool:
+    """Whether no direction lessens ``|c|`` to first order, though it is not zero.
+
+    `length` is what counts as a usual norm of G, for where G itself vanishes.
+    """
     pull = float(np.linalg.norm(G.T @ c))
-    return pull <= tol * float(np.linalg.norm(c)) * max(float(length), 1e-8)
+    return pull <= tol * float(np.linalg.norm(c)) * max(extent(G), length)
 
 
 def restore(problem: Problem, x: Floats, goal: float, maxiter: int = 100) -> tuple[Floats, bool]:
@@ -45,12 +52,13 @@ def restore(problem: Problem, x: Floats, goal: float, maxiter: int = 100) -> tup
     """
     _, c = problem.value(x)
     _, G = problem.slope(x)
-    damp = 1e-3
+    damp, length = 1e-3, extent(G)
     for _ in range(maxiter):
         size = float(np.linalg.norm(c))
         if size <= goal:
             return x, True
-        if stationary(c, G, 1e-9):
+        length = max(length, extent(G))
+        if stationary(c, G, 1e-9, length):
             return x, False
         weight = np.sqrt(damp) * max(size, 1e-12)
         step = least_squares(G, -c, damp=float(weight))

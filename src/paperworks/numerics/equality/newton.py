@@ -32,6 +32,7 @@ FLAT = 1e-8
 FIRST_SHIFT = 1e-3  # in units of the Hessian's size
 MAX_SHIFTS = 16  # eightfold each: fourteen powers of ten
 MAX_SEARCHES = 4
+FAR = 1e10  # a length of x, in units of the start's, that no solution is expected at
 
 
 @dataclass(frozen=True)
@@ -82,16 +83,23 @@ class Newton:
         self.penalties = settings.penalties
         self.shift = 0.0
         self.restorations = 0
+        self.length = 0.0
         names = ("kkt", "step", "eta1", "eta2", "delta", "shift", "products", "flops")
         self.history: dict[str, list[float]] = {name: [] for name in names}
 
     def run(self, point: Point, report: Callable[[Point, int], bool]) -> Outcome:
         """Iterate from a point; `report` is called after each step and may stop by True."""
         settings, iteration = self.settings, 0
-        best = point
+        best, far = point, FAR * (1 + float(np.linalg.norm(point.x)))
+        self.length = feasibility.extent(point.G)
         while True:
             if point.kkt <= settings.tol:
                 return self._end(point, 0, "the KKT residual is below tol", iteration)
+            if float(np.linalg.norm(point.x)) > far:
+                message = (
+                    f"it looks unbounded below: fun is {point.f:.3g}, and |x| grows without end"
+                )
+                return self._end(point, 5, message, iteration)
             if iteration >= settings.maxiter:
                 return self._end(best, 1, f"maxiter = {settings.maxiter} reached", iteration)
             curvature = self.problem.curvature(point.x, point.multipliers)
@@ -223,13 +231,22 @@ class Newton:
             why = "no step lessens the merit function any more"
             return 2, why + self._noise(point), None
         self.restorations += 1
-        x, reached = feasibility.restore(self.problem, point.x, max(0.1 * violation, 0.1 * tol))
+        goal = max(0.1 * violation, 0.1 * tol)
+        x, reached = feasibility.restore(self.problem, point.x, goal)
+        if not reached:
+            # A stationary point of |c| need not be a least one: try again from beside it.
+            aside = self.rng.standard_normal(x.size)
+            aside *= 1e-3 * (1 + float(np.linalg.norm(x))) / float(np.linalg.norm(aside))
+            other, reached = feasibility.restore(self.problem, x + aside, goal)
+            here, there = (np.linalg.norm(self.problem.value(z)[1]) for z in (x, other))
+            x = other if there < (1 - 1e-6) * here else x
         after = evaluate(self.problem, x, point.multipliers)
         if not after.finite:
             return 2, "the constraints lead to where they are not finite", None
         after = with_multipliers(after, feasibility.first_multipliers(after.g_f, after.G))
         left = float(np.linalg.norm(after.c))
-        if not reached and left > tol and feasibility.stationary(after.c, after.G, 1e-5):
+        usual = max(feasibility.extent(after.G), feasibility.extent(point.G), self.length)
+        if not reached and left > tol and feasibility.stationary(after.c, after.G, 1e-5, usual):
             message = (
                 f"the constraints look infeasible: their violation has a least value of {left:.3g} "
                 "near here, and `multipliers` is its certificate c / |c|, with G^T c = 0"

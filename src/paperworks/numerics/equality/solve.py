@@ -168,7 +168,8 @@ def minimize_equality(
 
         `status` is 0 for success, 1 where `maxiter` was reached, 2 where no step got further, 3
         where the callback ended the run, 4 where the constraints look infeasible: x is then a
-        least violation, and `multipliers` its certificate. In any case x is the best reached.
+        least violation, and `multipliers` its certificate; 5 where `fun` looks unbounded below on
+        the constraints. In any case x is the best reached.
 
     Raises
     ------
@@ -242,6 +243,9 @@ def minimize_equality(
         if multipliers.shape != (problem.m,) or not np.isfinite(multipliers).all():
             raise ValueError(f"multipliers0 must be {problem.m} finite numbers")
     start = evaluate(problem, x, multipliers)
+    seen = problem.curvature(x, multipliers).product(np.ones((problem.n, 1)))
+    if not np.isfinite(seen).all():
+        raise ValueError("the Hessian at x0 is not finite; start where it is")
     outcome = newton.run(start, _reporter(callback, problem, work))
     return _result(problem, outcome, work, generator, tol)
 
@@ -343,10 +347,9 @@ def _result(
     if rows:
         named = ", ".join(problem.where(i) for i in rows[:5])
         more = f" and {len(rows) - 5} more" if len(rows) > 5 else ""
-        message += (
-            f"; the constraints are dependent at x: {named}{more}. Their multipliers are not "
-            "unique, and the ones given are among many"
-        )
+        message += f"; the constraints are dependent at x: {named}{more}"
+        if outcome.status != 4:
+            message += ". Their multipliers are not unique, and the ones given are among many"
     return OptimizeResult(
         x=point.x,
         fun=point.f,
