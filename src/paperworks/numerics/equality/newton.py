@@ -24,6 +24,7 @@ from paperworks.numerics.equality.merit import (
     slope,
     with_multipliers,
 )
+from paperworks.numerics.equality.settings import Settings
 from paperworks.numerics.equality.solvers import Base
 
 EPS = float(np.finfo(float).eps)
@@ -33,20 +34,6 @@ FIRST_SHIFT = 1e-3  # in units of the Hessian's size
 MAX_SHIFTS = 16  # eightfold each: fourteen powers of ten
 MAX_SEARCHES = 4
 FAR = 1e10  # a length of x, in units of the start's, that no solution is expected at
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What a user may set of the loop."""
-
-    tol: float
-    maxiter: int
-    beta: float
-    nu: float
-    penalties: Penalties
-    forcing: str
-    make: Callable[..., Base]
-    backup: Callable[..., Base] | None
 
 
 @dataclass

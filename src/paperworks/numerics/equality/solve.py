@@ -24,7 +24,6 @@ departs from it:
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import numpy as np
@@ -34,12 +33,8 @@ from paperworks.numerics.equality.feasibility import dependent, first_multiplier
 from paperworks.numerics.equality.inputs import Problem, read_problem
 from paperworks.numerics.equality.kkt import Work
 from paperworks.numerics.equality.merit import Penalties, Point, evaluate
-from paperworks.numerics.equality.newton import Newton, Outcome, Settings
-from paperworks.numerics.equality.sketch import Kaczmarz, Sketch
-from paperworks.numerics.equality.solvers import Base, Direct, Minres
-
-SOLVERS = ("subsampled", "gaussian", "kaczmarz", "minres", "direct")
-FALLBACKS = ("minres", "direct")
+from paperworks.numerics.equality.newton import Newton, Outcome
+from paperworks.numerics.equality.settings import Settings, check_options, check_penalties, maker
 
 
 def minimize_equality(
@@ -215,8 +210,8 @@ def minimize_equality(
             "bounds are not solved here; leave them out, or take method='trust-constr' or 'SLSQP'"
         )
     tol = 1e-6 if tol is None else tol
-    _check(tol, maxiter, solver, fallback, block, memory, max_sweeps, forcing)
-    _check_penalties(eta1, eta2, delta, beta, nu)
+    check_options(tol, maxiter, solver, fallback, block, memory, max_sweeps, forcing)
+    check_penalties(eta1, eta2, delta, beta, nu)
     problem, x = read_problem(fun, x0, args, jac, hess, hessp, constraints)
     generator = np.random.default_rng(rng)
 
@@ -228,10 +223,10 @@ def minimize_equality(
         nu=nu,
         penalties=Penalties(eta1, eta2, delta),
         forcing=forcing,
-        make=_maker(solver, size, generator, block, memory, greedy, max_sweeps),
+        make=maker(solver, size, generator, block, memory, greedy, max_sweeps),
         backup=None
         if fallback is None or fallback == solver
-        else _maker(fallback, size, generator, None, None, greedy, max_sweeps),
+        else maker(fallback, size, generator, None, None, greedy, max_sweeps),
     )
     work = Work()
     newton = Newton(problem, settings, work, generator)
@@ -248,72 +243,6 @@ def minimize_equality(
         raise ValueError("the Hessian at x0 is not finite; start where it is")
     outcome = newton.run(start, _reporter(callback, problem, work))
     return _result(problem, outcome, work, generator, tol)
-
-
-def _maker(
-    name: str,
-    size: int,
-    rng: np.random.Generator,
-    block: int | None,
-    memory: int | None,
-    greedy: bool,
-    max_sweeps: float | None,
-) -> Callable[..., Base]:
-    if name == "minres":
-        return partial(Minres, maxiter=int(5 * size) + 50)
-    if name == "direct":
-        return Direct
-    if name == "kaczmarz":
-        return partial(Kaczmarz, rng=rng, max_sweeps=1000.0 if max_sweeps is None else max_sweeps)
-    return partial(
-        Sketch,
-        kind=name,
-        rng=rng,
-        block=4 if block is None else block,
-        memory=min(size, 500) if memory is None else memory,
-        greedy=bool(greedy),
-        max_sweeps=4.0 if max_sweeps is None else max_sweeps,
-    )
-
-
-def _check(
-    tol: float,
-    maxiter: int,
-    solver: str,
-    fallback: str | None,
-    block: int | None,
-    memory: int | None,
-    max_sweeps: float | None,
-    forcing: str,
-) -> None:
-    if not tol > 0:
-        raise ValueError(f"tol must be > 0, got {tol}")
-    if maxiter < 0:
-        raise ValueError(f"maxiter must be >= 0, got {maxiter}")
-    if solver not in SOLVERS:
-        raise ValueError(f"solver must be one of {', '.join(SOLVERS)}, got {solver!r}")
-    if fallback is not None and fallback not in FALLBACKS:
-        raise ValueError(f"fallback must be None, 'minres' or 'direct', got {fallback!r}")
-    if block is not None and block < 1:
-        raise ValueError(f"block must be >= 1, got {block}")
-    if memory is not None and memory < 0:
-        raise ValueError(f"memory must be >= 0 directions, got {memory}")
-    if max_sweeps is not None and not max_sweeps > 0:
-        raise ValueError(f"max_sweeps must be > 0, got {max_sweeps}")
-    if forcing not in ("linear", "superlinear"):
-        raise ValueError(f"forcing must be 'linear' or 'superlinear', got {forcing!r}")
-
-
-def _check_penalties(eta1: float, eta2: float, delta: float, beta: float, nu: float) -> None:
-    for name, value in (("eta1", eta1), ("eta2", eta2)):
-        if not (value > 0 and np.isfinite(value)):
-            raise ValueError(f"{name} must be > 0, got {value}")
-    if not 0 < delta < 1:
-        raise ValueError(f"delta must lie in (0, 1), got {delta}")
-    if not 0 < beta < 0.5:
-        raise ValueError(f"beta must lie in (0, 0.5), got {beta}: a full step needs it")
-    if not nu > 1:
-        raise ValueError(f"nu must be > 1, got {nu}")
 
 
 def _reporter(callback: Any, problem: Problem, work: Work) -> Callable[[Point, int], bool]:
