@@ -35,7 +35,7 @@ SIZES = [
     ("logistic:digits-cosines-2000", {*OURS, "trust-constr"} - {"kaczmarz"}),
     ("pde:8", {*OURS, *PEERS}),
     ("pde:16", {*OURS, "trust-constr", "IPOPT"} - {"kaczmarz"}),
-    ("pde:32", {"subsampled", "minres", "direct", "trust-constr"}),
+    ("pde:32", {"minres", "direct", "trust-constr"}),
 ]
 CASES = [
     pytest.param(name, who, marks=LARGE if name.endswith(("2000", "pde:32")) else ())
