@@ -103,6 +103,20 @@ def test_it_does_not_stop_at_a_maximum(solver):
     assert result.history["shift"].max() > 0
 
 
+def test_strong_negative_curvature_does_not_make_a_maximum_attractive():
+    """At eta2 = 0.1 the merit function has a minimum at the maximum of ``100 cos``."""
+    result = minimize_equality(
+        lambda x: 100 * np.cos(x[0]),
+        [0.3, 0.0],
+        jac=lambda x: np.array([-100 * np.sin(x[0]), 0.0]),
+        hess=lambda x: np.diag([-100 * np.cos(x[0]), 0.0]),
+        constraints=LinearConstraint([[0.0, 1.0]], 0, 0),
+        rng=0,
+    )
+    assert result.success
+    assert result.fun == pytest.approx(-100)
+
+
 @pytest.mark.parametrize("name", PROBLEMS)
 def test_cutest_problems_by_hand(name):
     """The randomised solver alone; least values are Hock and Schittkowski's and CUTEst's."""
