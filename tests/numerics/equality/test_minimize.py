@@ -132,6 +132,35 @@ def test_cutest_problems_by_hand(name):
         assert result.fun == pytest.approx(problem.least, rel=1e-5, abs=1e-6)
 
 
+@pytest.mark.parametrize("name", ["HS7", "HS77", "HS56", "BT12", "HS100LNP"])
+def test_each_step_lessens_the_merit_function(name):
+    """The merit function from its formula, at the penalties of each step; some are cut short."""
+    problem = PROBLEMS[name]
+    fun, rule = differentiate(problem.fun), differentiate(problem.constraints)
+    seen = []
+    zeros = np.zeros(np.size(rule(problem.x0)))
+    result = minimize_equality(
+        fun, problem.x0, constraints=rule, multipliers0=zeros, callback=seen.append, rng=0
+    )
+    assert result.success
+    assert result.restorations == 0
+
+    def merit(x, multipliers, eta1, eta2):
+        c, G = np.atleast_1d(rule(x)), np.atleast_2d(rule.jac(x))
+        g = fun.jac(x) + G.T @ multipliers
+        return fun(x) + multipliers @ c + eta1 / 2 * (c @ c) + eta2 / 2 * (g @ g)
+
+    x, multipliers = np.array(problem.x0), np.zeros(seen[0].multipliers.size)
+    for i, state in enumerate(seen):
+        eta = result.history["eta1"][i], result.history["eta2"][i]
+        before, after = merit(x, multipliers, *eta), merit(state.x, state.multipliers, *eta)
+        assert after < before + 1e-12 * (1 + abs(before))
+        x, multipliers = state.x, state.multipliers
+    assert np.all(np.diff(result.history["eta1"]) >= 0)
+    assert np.all(np.diff(result.history["eta2"]) <= 0)
+    assert 0 < result.history["step"].min() <= 1
+
+
 @pytest.mark.parametrize("name", ["HS40", "HS79", "BT1", "HS100LNP"])
 def test_solutions_and_multipliers_are_those_of_trust_constr(name):
     problem = PROBLEMS[name]
