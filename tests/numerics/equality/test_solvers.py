@@ -108,6 +108,23 @@ def test_projections_never_lead_away_from_the_solution(kind):
     assert last < 0.9 * np.linalg.norm(solution / A.scale)
 
 
+def test_the_memory_keeps_the_newest_directions():
+    A, dense, b = system(seed=4)
+    solver = make("gaussian", A, b, block=3, memory=7, greedy=False)
+    for _ in range(5):
+        solver._project()
+    kept = solver._kept[:, : solver._count]
+    np.testing.assert_allclose(kept.T @ kept, np.eye(7), atol=1e-12)
+    # What the directions in the memory solved is solved still: no error is left along them.
+    error = (np.linalg.solve(dense, b) - solver.z) / A.scale
+    np.testing.assert_allclose(kept.T @ error, 0, atol=1e-9)
+    newest = solver._kept[:, (solver._next - 3 + np.arange(3)) % 7]
+    before = solver.z / A.scale
+    solver._project()
+    np.testing.assert_allclose(newest.T @ (solver.z / A.scale - before), 0, atol=1e-9)
+    assert np.linalg.norm(error) > 1e-3
+
+
 def test_a_block_is_the_projection_that_it_says():
     """One block of rows: the nearest point that satisfies just these equations."""
     A, dense, b = system(seed=5)

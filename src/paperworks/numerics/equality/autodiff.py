@@ -18,8 +18,22 @@ BACKENDS = ("torch", "jax")
 class Differentiated:
     """A torch or JAX function with its derivatives, for NumPy arrays.
 
-    Made by :func:`differentiate`. It can be given as `fun` or as a constraint to
-    `minimize_equality`, and its parts to any of SciPy's minimisers.
+    Made by :func:`differentiate`. It can be given to `minimize_equality` as `fun`, or as a
+    constraint ``function(x) == 0``; and its parts to any of SciPy's minimisers.
+
+    Parameters
+    ----------
+    function : callable
+        As given to :func:`differentiate`; kept as an attribute, as is `backend`.
+    backend : {"torch", "jax"}
+        Whose function it is.
+
+    Examples
+    --------
+    >>> from paperworks.numerics import differentiate
+    >>> f = differentiate(lambda x: x[0] ** 2 * x[1])
+    >>> f([3.0, 2.0]), f.jac([3.0, 2.0]), f.hess([3.0, 2.0]) @ [1.0, 0.0]
+    (18.0, array([12.,  9.]), array([4., 6.]))
     """
 
     def __init__(self, function: Callable[[Any], Any], backend: str) -> None:

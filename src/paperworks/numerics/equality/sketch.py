@@ -55,32 +55,30 @@ class Sketch(Base):
         self.kind, self.rng, self.greedy = kind, rng, greedy
         self.block, self.memory = min(block, system.size), memory
         self.left = int(max_sweeps * system.size)
-        self._kept: list[Floats] = []  # blocks of orthonormal directions
+        # Orthonormal directions, in a ring: the oldest make room for the newest.
+        self._kept = np.empty((system.size, memory), order="F")
+        self._count = self._next = 0
+        self._spanned = np.inf  # the residual when all of the space was spanned last
         self._turn = np.empty(0, dtype=int)  # rows that wait for their turn
         self._slow, self._mark = 0, np.inf  # blocks since the residual last halved, and its norm
 
     def improve(self, target: float) -> bool:
         """Go on until ``norm(residual) <= target``; False where that is out of reach."""
-        fresh = True
         while self.norm > target:
             if self.left <= 0 or not np.isfinite(self.norm):
-                return False
-            found = self._project()
-            fresh = False
-            if not found:
-                # All of the space is spanned: what is left is rounding, or out of A's range.
-                if not self._kept or self.norm > 0.5 * getattr(self, "_last_full", np.inf):
-                    return False
-                self._last_full = self.norm
-                self._kept.clear()
-            else:
+                self.refresh()
+                return self.norm <= target
+            if self._project():
                 self._grow()
+            else:
+                # All of the space is spanned: what is left is rounding, or out of A's range.
+                self.refresh()
+                if self._count == 0 or self.norm > 0.5 * self._spanned:
+                    return self.norm <= target
+                self._spanned, self._count, self._next = self.norm, 0, 0
             if self.norm <= target:
                 self.refresh()
-                fresh = True
-        if not fresh:
-            self.refresh()
-        return self.norm <= target
+        return True
 
     def _grow(self) -> None:
         """Twice as much at a time, where `PATIENCE` blocks together did not halve the residual."""
@@ -95,10 +93,11 @@ class Sketch(Base):
         """The sketched residual ``S^T D r`` and ``Y = D A D S``, for k columns of S."""
         system, d = self.system, self.system.scale
         r = d * self.residual
+        along = r / np.linalg.norm(r)
         if self.kind == "gaussian":
             S = self.rng.standard_normal((system.size, k))
             if self.greedy:
-                S = np.column_stack([S, r])
+                S = np.column_stack([S, along])
             self.work.flops += 2.0 * system.size * S.shape[1]
             return S.T @ r, d[:, None] * system.product(d[:, None] * S)
         if self._turn.size < k:
@@ -108,8 +107,8 @@ class Sketch(Base):
         Y = d[:, None] * system.columns(index) * d[index]
         sketched = r[index]
         if self.greedy:
-            Y = np.column_stack([Y, d * system.product(d * r)])
-            sketched = np.append(sketched, r @ r)
+            Y = np.column_stack([Y, d * system.product(d * along)])
+            sketched = np.append(sketched, r @ along)
         return sketched, Y
 
     def _project(self) -> bool:
@@ -121,10 +120,10 @@ class Sketch(Base):
         sketched, Y = self._draw(k)
         k = Y.shape[1]
         whole = np.linalg.norm(Y, axis=0)
-        for _ in range(2):  # twice is enough
-            for Q in self._kept:
-                Y -= Q @ (Q.T @ Y)
-                self.work.flops += 4.0 * system.size * Q.shape[1] * k
+        kept = self._kept[:, : self._count]
+        for _ in range(2 if self._count else 0):  # twice is enough
+            Y = Y - kept @ (kept.T @ Y)
+            self.work.flops += 4.0 * system.size * self._count * k
         Q, R, order = qr(Y, mode="economic", pivoting=True, check_finite=False)
         self.work.flops += 4.0 * system.size * k * k
         diagonal = np.abs(np.diag(R))
@@ -137,10 +136,16 @@ class Sketch(Base):
         self.z = self.z + step
         self.residual = self.residual - system.product(step)
         self.work.flops += 4.0 * system.size * rank
-        self._kept.append(Q)
-        while self._kept and sum(q.shape[1] for q in self._kept) > self.memory:
-            self._kept.pop(0)
+        self._keep(Q)
         return True
+
+    def _keep(self, Q: Floats) -> None:
+        """Put directions into the memory, as far as it goes."""
+        Q = Q[:, -self.memory :] if self.memory else Q[:, :0]
+        where = (self._next + np.arange(Q.shape[1])) % max(1, self.memory)
+        self._kept[:, where] = Q
+        self._count = min(self._count + Q.shape[1], self.memory)
+        self._next = int(where[-1] + 1) % self.memory if where.size else 0
 
 
 class Kaczmarz(Base):
