@@ -10,7 +10,7 @@ from scipy.sparse.linalg import lsmr
 
 from paperworks.numerics.equality.inputs import Floats, Jacobian, Problem
 
-DENSE = 4_000_000  # entries of G up to which LAPACK is asked
+DENSE = 300_000  # entries of G up to which LAPACK is asked
 
 
 def least_squares(G: Any, y: Floats, *, damp: float = 0.0, transpose: bool = False) -> Floats:
@@ -77,7 +77,7 @@ def restore(problem: Problem, x: Floats, goal: float, maxiter: int = 100) -> tup
 def dependent(G: Jacobian, rng: np.random.Generator, tol: float = 1e-8) -> tuple[int, list[int]]:
     """Rank of the Jacobian's rows, each scaled to length one, and the rows that take part.
 
-    A row takes part if it has weight in a combination that vanishes. Up to four million entries
+    A row takes part if it has weight in a combination that vanishes. Up to 300,000 entries
     the singular values say so. Beyond, three random vectors are projected off the range of G by
     LSMR: what is left of them, where anything is, combines the dependent rows. The rank is then
     only known to be full or not, and -1 stands for the latter.
