@@ -115,10 +115,10 @@ class Newton:
             if after is not None:
                 self.penalties, used = direction.penalties, direction.shift
                 # Steps cut short ask for more of it next time, good ones for less.
-                if step < 1 / 32:
+                if step < 1 / 4:
                     self.shift = max(8 * used, FIRST_SHIFT * size)
                 else:
-                    self.shift = used / 8 if step >= 1 / 4 else used
+                    self.shift = used / 8 if step >= 1 / 2 else used
                 return after, step
             shift = max(64 * direction.shift, FIRST_SHIFT * size)
         return None, 0.0
