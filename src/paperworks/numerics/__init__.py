@@ -1,5 +1,6 @@
-"""Numerical methods: optimal transport, least squares on sketches."""
+"""Numerical methods: optimal transport, least squares on sketches, constrained minima."""
 
+from paperworks.numerics.equality import Differentiated, differentiate, minimize_equality
 from paperworks.numerics.sinkhorn import SinkhornNewtonResult, sinkhorn_newton_sparse
 from paperworks.numerics.sketching import (
     SketchedLstsqResult,
@@ -14,5 +15,8 @@ __all__ = [
     "sketched_lstsq",  # least squares with many rows, on a random sketch of them
     "SketchedLstsqResult",
     "sketch_rows",  # how many rows a sketch needs for a bound on every coordinate
+    "minimize_equality",  # smooth minimisation under equality constraints
+    "differentiate",  # derivatives of torch and JAX functions for it, and for SciPy
+    "Differentiated",
     "hadamard_transform",  # fast Walsh-Hadamard transform
 ]
