@@ -1,5 +1,6 @@
-"""Numerical methods: optimal transport, least squares on sketches."""
+"""Numerical methods: optimal transport, least squares on sketches, differential equations."""
 
+from paperworks.numerics.gp_pde import GPSolution, GPSolver, PDEOperator
 from paperworks.numerics.sinkhorn import SinkhornNewtonResult, sinkhorn_newton_sparse
 from paperworks.numerics.sketching import (
     SketchedLstsqResult,
@@ -15,4 +16,7 @@ __all__ = [
     "SketchedLstsqResult",
     "sketch_rows",  # how many rows a sketch needs for a bound on every coordinate
     "hadamard_transform",  # fast Walsh-Hadamard transform
+    "GPSolver",  # differential equations by Gaussian processes that find their frequencies
+    "PDEOperator",
+    "GPSolution",
 ]
