@@ -30,8 +30,6 @@ from paperworks.numerics.gp_pde.kernels import Mixture
 PRUNED = 1e-8
 # Units of the parameters, for the optimiser; frequencies move by parts of a cell.
 WIDTH_STEP, FREQUENCY_STEP = 2.0, 0.2
-# Least ratio of the jitter to the largest eigenvalue that is possible, above rounding.
-ROUNDING = 2e-14
 
 
 def negative_log_prior(
@@ -62,17 +60,17 @@ def negative_log_prior(
         a = full.movedim(dim, 0).reshape(n, -1)
         b = single[dim].movedim(dim, 0).reshape(n, -1)
         slope = 0.5 * (size / n * torch.cholesky_inverse(factor) - a @ b.T)
-        parameters = leaves[dim].parameters()
-        gradient.append(torch.autograd.grad(lags[dim], parameters, axis.gathered(slope)))
+        gathered = axis.gathered(slope)
+        gathered[0] += jitter * slope.diagonal().sum()
+        gradient.append(torch.autograd.grad(lags[dim], leaves[dim].parameters(), gathered))
     return value, gradient
 
 
 def _factor(axis: Axis, lags: Tensor, jitter: float) -> Tensor:
     K = axis.matrix(lags)
-    jitter = max(jitter, ROUNDING * len(axis) * float(lags[0]))
     eye = torch.eye(len(axis), dtype=torch.float64)
     while True:
-        factor, failed = torch.linalg.cholesky_ex(K + jitter * eye)
+        factor, failed = torch.linalg.cholesky_ex(K + jitter * lags[0] * eye)
         if not failed:
             return factor
         jitter *= 10
@@ -95,7 +93,8 @@ def learn(
 ) -> tuple[list[Mixture], float]:
     """Maximise the log prior of a field of unit size, by L-BFGS; then prune.
 
-    `jitter` is the variance that the field may have beside the mixtures' product, axis by axis.
+    `jitter` is the share of each axis' variance that the field may have beside the mixture. It is
+    a share, for else a large weight on one axis would let the jitter of another explain anything.
     `weight_step` is the unit of the log weights: the larger, the sooner are components pruned.
     """
     scales = [_scales(axis, mixture, weight_step) for axis, mixture in zip(axes, mixtures, strict=True)]

@@ -110,13 +110,17 @@ class GPSolution:
             for axis, kernel in zip(self._axes, self._kernels, strict=True)
         ]
 
-    @cached_property
-    def _weights(self) -> Tensor:
-        """``inv(K) u``: the field after all inverses, from which every mean is a product."""
-        out = torch.from_numpy(self.values)
-        for dim, basis in enumerate(self._bases):
-            out = basis.solve(out, dim)
-        return out
+    def _interpolation(
+        self, dim: int, x: Tensor, order: int
+    ) -> tuple[Tensor, Tensor]:
+        """``c inv(K)`` and the rows of ``c``, the covariance of points with an axis' nodes.
+
+        An inverse is taken with its own axis' covariance before anything else is multiplied: the
+        product is of moderate size, while the inverses of several axes together are not.
+        """
+        basis = self._bases[dim]
+        cross = basis.cross(x, order)
+        return torch.cholesky_solve(cross.T, basis.factor).T, cross
 
     def spectrum(self, axis: int = 0) -> dict[str, np.ndarray]:
         """The components that are left on an axis, the heaviest first.
@@ -177,20 +181,20 @@ class GPSolution:
         prior = self._scale**2 * float(
             np.prod([basis.variance(m) for basis, m in zip(self._bases, order, strict=True)])
         )
-        for part in _parts(len(x), self._weights.numel() // len(self.grid[-1])):
-            cross = [
-                basis.cross(x[part, dim], order[dim]) for dim, basis in enumerate(self._bases)
+        field = torch.from_numpy(self.values)
+        for part in _parts(len(x), field.numel() // len(self.grid[-1])):
+            rows = [
+                self._interpolation(dim, x[part, dim], order[dim]) for dim in range(len(order))
             ]
             # Contract the last axis first for all points, then the others point by point.
-            out = torch.tensordot(self._weights, cross[-1], dims=([-1], [1]))
-            for dim in range(len(cross) - 2, -1, -1):
-                out = torch.einsum("...nm,mn->...m", out, cross[dim])
+            out = torch.tensordot(field, rows[-1][0], dims=([-1], [1]))
+            for weights, _ in rows[-2::-1]:
+                out = torch.einsum("...nm,mn->...m", out, weights)
             mean[part] = out.numpy()
             if return_std:
                 explained = torch.full((len(out),), self._scale**2, dtype=torch.float64)
-                for basis, rows in zip(self._bases, cross, strict=True):
-                    half = torch.linalg.solve_triangular(basis.factor, rows.T, upper=False)
-                    explained *= half.square().sum(0)
+                for weights, cross in rows:
+                    explained *= (weights * cross).sum(1)
                 std[part] = (prior - explained).clamp_min(0.0).sqrt().numpy()
         return (mean, std) if return_std else mean
 
@@ -211,12 +215,12 @@ class GPSolution:
         order = self._order(derivative, False)
         if len(axes) != len(self.grid):
             raise ValueError(f"give {len(self.grid)} axes, got {len(axes)}")
-        out = self._weights
-        for dim, (basis, points) in enumerate(zip(self._bases, axes, strict=True)):
+        out = torch.from_numpy(self.values)
+        for dim, points in enumerate(axes):
             x = torch.as_tensor(np.array(points, dtype=np.float64))
             if x.ndim != 1 or not torch.isfinite(x).all():
                 raise ValueError(f"axis {dim} must be a row of finite points")
-            out = along(basis.cross(x, order[dim]), out, dim)
+            out = along(self._interpolation(dim, x, order[dim])[0], out, dim)
         return out.numpy().copy()
 
     def _order(self, derivative: Any, squared: bool) -> tuple[int, ...]:

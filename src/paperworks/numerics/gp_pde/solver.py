@@ -36,11 +36,11 @@ from paperworks.numerics.gp_pde.operators import PDEOperator
 from paperworks.numerics.gp_pde.problem import Problem, read_axes, read_problem
 from paperworks.numerics.gp_pde.solution import GPSolution, Round
 
-FLOOR = 1e-4  # weight of the starting mixture below the learned one
+FLOOR = 1e-6  # weight of the starting mixture below the learned one
 BAND = 0.6  # of Nyquist's frequency: the default band
 WEIGHT_STEP = 5.0
 # The field's own error, which the kernel should not fit, as part of the withheld residual.
-TRUST, LEAST_JITTER, MOST_JITTER = 0.1, 1e-8, 1e-3
+TRUST, LEAST_JITTER, MOST_JITTER = 0.03, 1e-10, 1e-3
 # Fields of two rounds that agree so far are the same.
 SAME = 1e-11
 
