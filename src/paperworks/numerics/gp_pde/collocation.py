@@ -24,10 +24,14 @@ from paperworks.numerics.gp_pde.operators import Index
 from paperworks.numerics.gp_pde.problem import Problem
 
 NEWTON = 30  # iterations
-KRYLOV = 40  # iterations before a restart
-RESTARTS = 5
+# Of GMRES in a step, and the accuracy asked of it: Newton's method refines what it leaves.
+KRYLOV, KRYLOV_RTOL = 30, 1e-4
+# A preconditioner that takes no more iterations than that is kept for the next step.
+FRESH = 8
 # Of the largest term of the equation: what rounding leaves is well below.
 MET = 1e-6
+# No step is made below.
+ENOUGH = 1e-11
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,12 +70,13 @@ def collocate(problem: Problem, bases: Sequence[Basis], start: Tensor | None = N
     size = _rms(residual[free])
     best, krylov, newton = (size, values, residual, fields), 0, 0
     inverse: _Separable | None = None
+    used = 0
     for newton in range(1, NEWTON + 1):
         slopes = operator.slopes(fields, problem.coefficients)
         if len(bases) == 1:
             step = _dense_step(slopes, residual[free], free, bases[0])
         else:
-            if inverse is None or not operator.linear:
+            if inverse is None or (used > FRESH and not operator.linear):
                 inverse = _Separable(slopes, free, bases)
             step, used = _krylov_step(slopes, residual, free, bases, inverse)
             krylov += used
@@ -90,8 +95,10 @@ def collocate(problem: Problem, bases: Sequence[Basis], start: Tensor | None = N
         before, size = size, trial_size
         values, residual, fields = trial, trial_residual, trial_fields
         best = (size, values, residual, fields)
+        scale = _scale(problem, fields)
         # What is left after a refinement that gains little is rounding.
-        if size <= 1e-13 * _scale(problem, fields) or (operator.linear and size > 0.2 * before):
+        little = size > 0.2 * before and (operator.linear or size <= MET * scale)
+        if size <= ENOUGH * scale or little:
             break
     size, values, residual, fields = best
     scale = _scale(problem, fields)
@@ -163,9 +170,9 @@ def _krylov_step(
         LinearOperator((size, size), apply, dtype=np.float64),
         right.reshape(-1).numpy(),
         M=LinearOperator((size, size), precondition, dtype=np.float64),
-        rtol=1e-8,
+        rtol=KRYLOV_RTOL,
         restart=KRYLOV,
-        maxiter=RESTARTS,
+        maxiter=1,
     )
     return torch.from_numpy(solution).reshape(right.shape), count
 

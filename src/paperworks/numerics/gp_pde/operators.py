@@ -134,7 +134,7 @@ class PDEOperator:
             array = np.broadcast_to(np.asarray(value(*coordinates), dtype=np.float64), shape)
             if not np.isfinite(array).all():
                 raise ValueError(f"the coefficient of {index} is not finite on the whole grid")
-            out[index] = torch.from_numpy(np.ascontiguousarray(array))
+            out[index] = torch.from_numpy(array.copy())
         return out
 
     def apply(

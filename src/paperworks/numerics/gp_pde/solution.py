@@ -14,7 +14,7 @@ from torch import Tensor
 from paperworks.numerics.gp_pde.axes import Axis, Basis, along
 from paperworks.numerics.gp_pde.kernels import Mixture
 
-CHUNK = 4096  # points at once, so that memory follows the grid
+CHUNK, ENTRIES = 4096, 4_000_000  # points at once, and entries of an array of them
 
 
 @dataclass(frozen=True)
@@ -164,8 +164,8 @@ class GPSolution:
 
         Notes
         -----
-        ``O(m N / n_d + m sum n_i^2)`` time for N nodes; memory of some 4096 rows of the grid's
-        largest faces.
+        ``O(m N / n_d + m sum n_i^2)`` time for N nodes; points are taken in
+        blocks, so that memory does not grow with m.
         """
         order = self._order(derivative, return_std)
         x = torch.as_tensor(np.array(points, dtype=np.float64))
@@ -182,7 +182,12 @@ class GPSolution:
             np.prod([basis.variance(m) for basis, m in zip(self._bases, order, strict=True)])
         )
         field = torch.from_numpy(self.values)
-        for part in _parts(len(x), field.numel() // len(self.grid[-1])):
+        # The largest arrays: a row of the field, or an axis' nodes times its components, per point.
+        row = max(
+            field.numel() // len(self.grid[-1]),
+            *(len(a) * len(k) for a, k in zip(self._axes, self._kernels, strict=True)),
+        )
+        for part in _parts(len(x), row):
             rows = [
                 self._interpolation(dim, x[part, dim], order[dim]) for dim in range(len(order))
             ]
@@ -241,6 +246,6 @@ class GPSolution:
 
 
 def _parts(count: int, row: int) -> Iterator[slice]:
-    step = max(1, min(CHUNK, 4_000_000 // max(row, 1)))
+    step = max(1, min(CHUNK, ENTRIES // max(row, 1)))
     for start in range(0, count, step):
         yield slice(start, start + step)

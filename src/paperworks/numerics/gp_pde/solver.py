@@ -40,9 +40,11 @@ FLOOR = 1e-6  # weight of the starting mixture below the learned one
 BAND = 0.6  # of Nyquist's frequency: the default band
 WEIGHT_STEP = 5.0
 # The field's own error, which the kernel should not fit, as part of the withheld residual.
-TRUST, LEAST_JITTER, MOST_JITTER = 0.03, 1e-10, 1e-3
+TRUST, LEAST_JITTER, MOST_JITTER = 0.03, 1e-10, 1e-2
 # Fields of two rounds that agree so far are the same.
 SAME = 1e-11
+# Rounds in a row that make the field no better.
+PATIENCE = 2
 
 Callback = Callable[[Round], Any]
 
@@ -241,12 +243,12 @@ class GPSolver:
         best = self._solve_under(problem, start, None, None)
         history = [self._report(0, best, math.nan)]
         stop = callback is not None and callback(history[0]) is True
-        weight_step = WEIGHT_STEP
+        weight_step, trust, failures = WEIGHT_STEP, TRUST, 0
         for number in range(1, rounds + 1):
             size = _size(best.field.values)
             if stop or size == 0.0 or not math.isfinite(best.field.withheld):
                 break
-            error = (TRUST * best.field.withheld) ** 2
+            error = (trust * best.field.withheld) ** 2
             learned, value = learn(
                 best.field.values / size,
                 self.axes,
@@ -260,11 +262,11 @@ class GPSolver:
             stop = callback is not None and callback(history[-1]) is True
             moved = _size(new.field.values - best.field.values)
             if new.field.withheld < best.field.withheld:
-                best = new
+                best, failures = new, 0
             else:
-                # Undo it, and prune more slowly.
-                weight_step /= 4
-            if moved <= SAME * size:
+                # Undo it; prune more slowly, and trust the field less.
+                weight_step, trust, failures = weight_step / 4, trust * 10, failures + 1
+            if moved <= SAME * size or failures == PATIENCE:
                 break
         return GPSolution(
             values=best.field.values.numpy().copy(),
