@@ -2,11 +2,11 @@
 
 The solution is ``sin(w x + 0.3) sin(w y)`` at five nodes a period, so that its frequency grows with
 the grid. Ours learns; "ours, starting kernel" is a single collocation solve. "dense GP" solves the
-same square system with the N x N matrix formed, as it is written for scattered points. The networks
+same square system with the N x N matrix formed, as is done for scattered points. The networks
 have a fixed number of steps. Finite differences of second order and Chebyshev collocation, on as
 many nodes, are what one would use without any learning.
 
-``python benchmarks/numerics/bench_gp_pde.py`` prints the page's table: each cell in a process of its
+same square system with the N x N matrix formed, as for scattered points. The networks
 own, with its peak memory beyond the imports.
 """
 
@@ -83,8 +83,14 @@ def network(n, features):
     u, f = problem(n)
     x = np.linspace(0, 1, n)
     found, _ = solve_pinn(
-        *(PDEOperator.poisson(2), (x, x), f, u),
-        **{"seed": 0, "features": features, "adam": ADAM, "lbfgs": LBFGS},
+        PDEOperator.poisson(2),
+        (x, x),
+        f,
+        u,
+        seed=0,
+        features=features,
+        adam=ADAM,
+        lbfgs=LBFGS,
     )
     points = np.stack(np.meshgrid(FINE, FINE, indexing="ij"), -1).reshape(-1, 2)
     return relative(found(points).reshape(len(FINE), -1), n)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -28,17 +29,16 @@ class Network(nn.Module):
     def __init__(self, lower: Tensor, upper: Tensor, width: int, features: bool) -> None:
         super().__init__()
         dim = len(lower)
-        self.register_buffer("middle", (lower + upper) / 2)
-        self.register_buffer("half", (upper - lower) / 2)
-        self.register_buffer("B", None)
+        self.middle, self.half_width = (lower + upper) / 2, (upper - lower) / 2
+        self.B: Tensor | None = None
         first = dim
         if features:
             each = width // len(SCALES)
-            self.register_buffer("B", torch.cat([s * torch.randn(dim, each) for s in SCALES], 1))
+            self.B = torch.cat([s * torch.randn(dim, each) for s in SCALES], 1)
             first = 2 * each * len(SCALES)
         sizes = [first, width, width, width, width]
         layers: list[nn.Module] = []
-        for a, b in zip(sizes[:-1], sizes[1:], strict=True):
+        for a, b in pairwise(sizes):
             linear = nn.Linear(a, b)
             nn.init.xavier_normal_(linear.weight)
             nn.init.zeros_(linear.bias)
@@ -46,7 +46,8 @@ class Network(nn.Module):
         self.body = nn.Sequential(*layers, nn.Linear(width, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        z = (x - self.middle) / self.half
+        """Values at x, (m, d): (m,)."""
+        z = (x - self.middle) / self.half_width
         if self.B is not None:
             projected = z @ self.B
             z = torch.cat((torch.cos(projected), torch.sin(projected)), 1)

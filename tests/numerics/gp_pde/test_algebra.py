@@ -80,9 +80,7 @@ def test_the_log_prior_is_scipys_on_the_whole_grid(dense, points, axes, mixtures
             parameters[kind][1] += sign * 1e-5
             others = list(mixtures[:dims])
             others[dim] = mixtures[dim].replaced(tuple(parameters))
-            moved.append(
-                negative_log_prior(torch.from_numpy(u), axes[:dims], others, jitter)[0]
-            )
+            moved.append(negative_log_prior(torch.from_numpy(u), axes[:dims], others, jitter)[0])
         slope = (moved[0] - moved[1]) / 2e-5
         assert float(gradient[dim][kind][1]) == pytest.approx(slope, rel=1e-5, abs=1e-6)
 
@@ -138,9 +136,7 @@ def test_learning_prunes_to_the_frequencies_that_are_there():
     )
     start = Mixture.spread(20, 10.0, None, None)
     before, _ = negative_log_prior(field, [axis], [start], 1e-8)
-    (learned,), after = learn(
-        field, [axis], [start], jitter=1e-8, iterations=100, weight_step=5.0
-    )
+    (learned,), after = learn(field, [axis], [start], jitter=1e-8, iterations=100, weight_step=5.0)
     assert after < before - 500
     assert len(learned) <= 6
     found = learned.spectrum["frequency"]

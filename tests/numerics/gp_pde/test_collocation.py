@@ -135,8 +135,12 @@ def test_manufactured_solutions(name):
     assert error < most
     # The given nodes hold their values, and the withheld residual tells good from bad.
     given = np.ones(exact.shape, dtype=bool)
-    given[tuple(slice(1 if f in ("lower", "both") else 0, -1 if f in ("upper", "both") else None)
-                for f in operator.faces)] = False
+    given[
+        tuple(
+            slice(1 if f in ("lower", "both") else 0, -1 if f in ("upper", "both") else None)
+            for f in operator.faces
+        )
+    ] = False
     np.testing.assert_array_equal(solution.values[given], exact[given])
     assert solution.withheld < 0.05
 
@@ -163,9 +167,7 @@ def test_the_square_system_is_the_dense_one(dof):
     source, boundary = rng.standard_normal((2, 7, 8))
     operator = PDEOperator({(2, 0): 1.0, (0, 2): 0.7, (1, 1): 0.2, (0, 0): -0.4})
     axes = tuple(Axis(torch.from_numpy(x)) for x in grid)
-    bases = [
-        Basis(axis, Mixture.spread(4, 1.5, dof, None), (1, 2), 1e-10) for axis in axes
-    ]
+    bases = [Basis(axis, Mixture.spread(4, 1.5, dof, None), (1, 2), 1e-10) for axis in axes]
     D = [{m: basis.D[m].numpy() for m in (1, 2)} for basis in bases]
     big = (
         np.kron(D[0][2], np.eye(8))

@@ -38,11 +38,14 @@ def test_the_kernel_is_the_fourier_transform_of_its_spectrum(dof):
         for weight, width, frequency in zip((0.7, 0.2), (0.3, 0.8), (1.5, 4.0), strict=True):
             law = scipy.stats.norm(0, width) if dof is None else scipy.stats.t(dof, 0, width)
             # The line at f: even, so its transform is the cosine one of the law, moved.
-            value = 2 * scipy.integrate.quad(
-                lambda s, law=law, r=r: law.pdf(s) * math.cos(2 * math.pi * s * r),
-                *(0, 60 * width),
-                limit=500,
-            )[0]
+            value = (
+                2
+                * scipy.integrate.quad(
+                    lambda s, law=law, r=r: law.pdf(s) * math.cos(2 * math.pi * s * r),
+                    *(0, 60 * width),
+                    limit=500,
+                )[0]
+            )
             expected += weight * math.cos(2 * math.pi * frequency * r) * value
         got = float(kernel.value(torch.tensor(r, dtype=torch.float64)))
         assert got == pytest.approx(expected, abs=1e-7)
@@ -73,11 +76,11 @@ def test_automatic_derivatives_are_the_closed_form(dof, order):
     kernel = mixture(dof)
     distances = (0.0, 1e-6, 0.03, 0.4, 2.0)
     form = closed_form(dof, order)
-    expected = [
-        float(0.7 * form(r, 0.3, 1.5) + 0.2 * form(r, 0.8, 4.0)) for r in distances
-    ]
+    expected = [float(0.7 * form(r, 0.3, 1.5) + 0.2 * form(r, 0.8, 4.0)) for r in distances]
     got = kernel.derivatives(torch.tensor(distances, dtype=torch.float64), order)[order]
-    np.testing.assert_allclose(got.numpy(), expected, rtol=1e-9, atol=1e-9 * max(map(abs, expected)))
+    np.testing.assert_allclose(
+        got.numpy(), expected, rtol=1e-9, atol=1e-9 * max(map(abs, expected))
+    )
 
 
 def test_the_second_derivative_keeps_its_diagonal():

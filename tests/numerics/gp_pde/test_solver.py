@@ -66,7 +66,13 @@ def test_the_papers_ascent_goes_where_it_should():
     solver = GPSolver(PDEOperator.poisson(1), x, kernel="gaussian", components=8, max_frequency=6)
     reports = []
     solution = solver.solve(
-        -400 * exact, exact, method="joint", iterations=400, learning_rate=0.05, rounds=4, callback=reports.append
+        -400 * exact,
+        exact,
+        method="joint",
+        iterations=400,
+        learning_rate=0.05,
+        rounds=4,
+        callback=reports.append,
     )
     assert solution.method == "joint"
     assert [each.number for each in reports] == [100, 200, 300, 400]

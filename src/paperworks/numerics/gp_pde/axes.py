@@ -46,6 +46,7 @@ class Axis:
 
     @property
     def length(self) -> float:
+        """From the first point to the last."""
         return float(self.points[-1] - self.points[0])
 
     @property

@@ -46,12 +46,11 @@ class Collocated:
 
     @property
     def converged(self) -> bool:
+        """Whether the equation is met at the free nodes."""
         return self.residual <= MET
 
 
-def fields_of(
-    values: Tensor, problem: Problem, bases: Sequence[Basis]
-) -> dict[Index, Tensor]:
+def fields_of(values: Tensor, problem: Problem, bases: Sequence[Basis]) -> dict[Index, Tensor]:
     """Every derivative that the operator reads."""
     return {index: differentiate(values, index, bases) for index in problem.operator.indices}
 
@@ -71,7 +70,8 @@ def collocate(problem: Problem, bases: Sequence[Basis], start: Tensor | None = N
     best, krylov, newton = (size, values, residual, fields), 0, 0
     inverse: _Separable | None = None
     used = 0
-    for newton in range(1, NEWTON + 1):
+    while newton < NEWTON:
+        newton += 1
         slopes = operator.slopes(fields, problem.coefficients)
         if len(bases) == 1:
             step = _dense_step(slopes, residual[free], free, bases[0])
@@ -122,8 +122,7 @@ def _relative(size: float, scale: float) -> float:
 def _scale(problem: Problem, fields: dict[Index, Tensor]) -> float:
     """The largest of the equation's terms, rms."""
     terms = [
-        _rms((value * fields[index])[problem.free])
-        for index, value in problem.coefficients.items()
+        _rms((value * fields[index])[problem.free]) for index, value in problem.coefficients.items()
     ]
     return max(_rms(problem.source), *terms)
 

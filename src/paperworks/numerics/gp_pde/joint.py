@@ -90,9 +90,7 @@ def ascend(
 ) -> GPSolution:
     """Adam on all of it, from the starting mixtures and a field of zeros."""
     mixtures = [
-        mixture.replaced(
-            tuple(p.clone().requires_grad_(True) for p in mixture.parameters())  # type: ignore[arg-type]
-        )
+        mixture.replaced(p.clone().requires_grad_(True) for p in mixture.parameters())
         for mixture in start
     ]
     field = torch.zeros(problem.shape, dtype=torch.float64, requires_grad=True)
@@ -142,4 +140,4 @@ def ascend(
 
 
 def _settled(mixture: Mixture) -> Mixture:
-    return mixture.replaced(tuple(p.detach().clone() for p in mixture.parameters()))  # type: ignore[arg-type]
+    return mixture.replaced(p.detach().clone() for p in mixture.parameters())

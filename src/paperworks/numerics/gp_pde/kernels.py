@@ -18,6 +18,7 @@ wipe out the diagonal of every second-derivative covariance.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -75,21 +76,22 @@ class Mixture:
         return float(self.log_weight.exp().sum())
 
     def parameters(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Log weights, log widths, frequencies."""
         return self.log_weight, self.log_width, self.frequency
 
-    def replaced(self, parameters: tuple[Tensor, Tensor, Tensor]) -> Mixture:
-        return Mixture(*parameters, self.dof)
+    def replaced(self, parameters: Iterable[Tensor]) -> Mixture:
+        """Other parameters, in the order of :meth:`parameters`."""
+        log_weight, log_width, frequency = parameters
+        return Mixture(log_weight, log_width, frequency, self.dof)
 
     def pruned(self, least: float) -> Mixture:
         """Without the components below the share `least` of the total weight."""
         weight = self.log_weight.exp()
         keep = weight >= least * weight.sum()
-        return self.replaced(
-            (self.log_weight[keep], self.log_width[keep], self.frequency[keep])
-        )
+        return self.replaced((self.log_weight[keep], self.log_width[keep], self.frequency[keep]))
 
     def above(self, floor: Mixture, share: float) -> Mixture:
-        """This mixture plus `floor`, scaled to the share `share` of this one's weight."""
+        """The sum with `floor`, scaled to the share `share` of this one's weight."""
         lift = math.log(share * self.total / floor.total)
         return self.replaced(
             (

@@ -34,20 +34,16 @@ WIDTH_STEP, FREQUENCY_STEP = 2.0, 0.2
 
 def negative_log_prior(
     field: Tensor, axes: Sequence[Axis], mixtures: Sequence[Mixture], jitter: float
-) -> tuple[float, list[tuple[Tensor, Tensor, Tensor]]]:
+) -> tuple[float, list[tuple[Tensor, ...]]]:
     """The value above, without the constant, and its gradient by each axis' parameters."""
     size, dims = field.numel(), len(axes)
     leaves = [
-        mixture.replaced(
-            tuple(p.detach().clone().requires_grad_(True) for p in mixture.parameters())  # type: ignore[arg-type]
-        )
+        mixture.replaced(p.detach().clone().requires_grad_(True) for p in mixture.parameters())
         for mixture in mixtures
     ]
     with torch.enable_grad():
         lags = [leaf.value(axis.lags) for leaf, axis in zip(leaves, axes, strict=True)]
-    factors = [
-        _factor(axis, lag.detach(), jitter) for axis, lag in zip(axes, lags, strict=True)
-    ]
+    factors = [_factor(axis, lag.detach(), jitter) for axis, lag in zip(axes, lags, strict=True)]
     single = [_solve(factor, field, dim) for dim, factor in enumerate(factors)]
     full = single[0]
     for dim in range(1, dims):
@@ -97,7 +93,9 @@ def learn(
     a share, for else a large weight on one axis would let the jitter of another explain anything.
     `weight_step` is the unit of the log weights: the larger, the sooner are components pruned.
     """
-    scales = [_scales(axis, mixture, weight_step) for axis, mixture in zip(axes, mixtures, strict=True)]
+    scales = [
+        _scales(axis, mixture, weight_step) for axis, mixture in zip(axes, mixtures, strict=True)
+    ]
     scale = np.concatenate(scales)
     start = np.concatenate([torch.cat(m.parameters()).numpy() for m in mixtures]) / scale
 
@@ -121,8 +119,11 @@ def learn(
         jac=True,
         method="L-BFGS-B",
         # Beyond, weights overflow or are nothing, and widths are flat or finer than any grid.
-        bounds=[bound for mixture, s in zip(mixtures, scales, strict=True)
-                for bound in _bounds(len(mixture), s)],
+        bounds=[
+            bound
+            for mixture, s in zip(mixtures, scales, strict=True)
+            for bound in _bounds(len(mixture), s)
+        ],
         options={"maxiter": iterations, "maxfun": iterations * 5 // 4, "maxcor": 20, "ftol": 1e-12},
     )
     return [mixture.pruned(PRUNED) for mixture in unpack(found.x)], float(found.fun)
@@ -136,6 +137,8 @@ def _scales(axis: Axis, mixture: Mixture, weight_step: float) -> np.ndarray:
 
 def _bounds(q: int, scale: np.ndarray) -> list[tuple[float | None, float | None]]:
     weight, width = (-40.0, 25.0), (-20.0, 20.0)
-    limits: list[tuple[float | None, float | None]] = [weight] * q + [width] * q
-    bounded = [(low / s, high / s) for (low, high), s in zip(limits, scale, strict=False)]  # type: ignore[operator]
-    return [*bounded, *[(None, None)] * q]
+    out: list[tuple[float | None, float | None]] = [
+        (low / s, high / s)
+        for (low, high), s in zip([weight] * q + [width] * q, scale[: 2 * q], strict=True)
+    ]
+    return [*out, *[(None, None)] * q]

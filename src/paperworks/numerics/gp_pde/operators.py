@@ -72,7 +72,7 @@ class PDEOperator:
 
     def __init__(
         self,
-        terms: Mapping[Sequence[int], Any],
+        terms: Mapping[Any, Any],
         *,
         nonlinear: Callable[..., Tensor] | None = None,
         reads: Sequence[Sequence[int]] | None = None,
@@ -230,7 +230,7 @@ def _unit(dim: int, i: int, order: int) -> Index:
     return tuple(order if j == i else 0 for j in range(dim))
 
 
-def _laplacian(dim: int, factor: float = 1.0) -> dict[Sequence[int], Any]:
+def _laplacian(dim: int, factor: float = 1.0) -> dict[Index, Any]:
     if dim not in (1, 2, 3):
         raise ValueError(f"dim must be 1, 2 or 3, got {dim}")
     return {_unit(dim, i, 2): float(factor) for i in range(dim)}

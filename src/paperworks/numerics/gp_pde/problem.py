@@ -28,10 +28,12 @@ class Problem:
 
     @property
     def shape(self) -> tuple[int, ...]:
+        """Nodes of each axis."""
         return tuple(len(axis) for axis in self.axes)
 
     @cached_property
     def coefficients(self) -> dict[Index, float | Tensor]:
+        """Those of the linear part, on the grid."""
         return self.operator.coefficients(mesh(self.axes))
 
     @cached_property

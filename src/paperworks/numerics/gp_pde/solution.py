@@ -110,9 +110,7 @@ class GPSolution:
             for axis, kernel in zip(self._axes, self._kernels, strict=True)
         ]
 
-    def _interpolation(
-        self, dim: int, x: Tensor, order: int
-    ) -> tuple[Tensor, Tensor]:
+    def _interpolation(self, dim: int, x: Tensor, order: int) -> tuple[Tensor, Tensor]:
         """``c inv(K)`` and the rows of ``c``, the covariance of points with an axis' nodes.
 
         An inverse is taken with its own axis' covariance before anything else is multiplied: the
@@ -172,9 +170,7 @@ class GPSolution:
         if len(self.grid) == 1 and x.ndim == 1:
             x = x[:, None]
         if x.ndim != 2 or x.shape[1] != len(self.grid):
-            raise ValueError(
-                f"points must have shape (m, {len(self.grid)}), got {tuple(x.shape)}"
-            )
+            raise ValueError(f"points must have shape (m, {len(self.grid)}), got {tuple(x.shape)}")
         if not torch.isfinite(x).all():
             raise ValueError("points must be finite")
         mean, std = np.empty(len(x)), np.empty(len(x))
@@ -188,9 +184,7 @@ class GPSolution:
             *(len(a) * len(k) for a, k in zip(self._axes, self._kernels, strict=True)),
         )
         for part in _parts(len(x), row):
-            rows = [
-                self._interpolation(dim, x[part, dim], order[dim]) for dim in range(len(order))
-            ]
+            rows = [self._interpolation(dim, x[part, dim], order[dim]) for dim in range(len(order))]
             # Contract the last axis first for all points, then the others point by point.
             out = torch.tensordot(field, rows[-1][0], dims=([-1], [1]))
             for weights, _ in rows[-2::-1]:
