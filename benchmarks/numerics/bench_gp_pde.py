@@ -2,12 +2,12 @@
 
 The solution is ``sin(w x + 0.3) sin(w y)`` at five nodes a period, so that its frequency grows with
 the grid. Ours learns; "ours, starting kernel" is a single collocation solve. "dense GP" solves the
-same square system with the N x N matrix formed, as is done for scattered points. The networks
-have a fixed number of steps. Finite differences of second order and Chebyshev collocation, on as
-many nodes, are what one would use without any learning.
+same square system with the N x N matrix formed, as for scattered points. The networks have a fixed
+number of steps. Finite differences of second order and Chebyshev collocation, on as many nodes, are
+what one would use without any learning.
 
-same square system with the N x N matrix formed, as for scattered points. The networks
-own, with its peak memory beyond the imports.
+``python benchmarks/numerics/bench_gp_pde.py`` prints the page's table: each cell in a process of
+its own, with its peak memory beyond the imports.
 """
 
 from __future__ import annotations

@@ -277,7 +277,7 @@ CLAIMS = (
         effect=Effect("ratio", 100.0),
         trial=error,
         quick=Tier(
-            works=[{"problem": p, "share": s, "adam": 200, "lbfgs": 20} for p, s in QUICK[:2]],
+            works=[{"problem": p, "share": s, "adam": 150, "lbfgs": 15} for p, s in QUICK[:2]],
             seeds=5,
         ),
         full=Tier(

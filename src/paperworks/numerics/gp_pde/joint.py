@@ -114,10 +114,10 @@ def ascend(
             history.append(
                 Round(
                     step,
-                    math.sqrt(float(equation) / field.numel()) / scale,
-                    math.sqrt(float(boundary) / max(given, 1)),
+                    math.sqrt(float(equation.detach()) / field.numel()) / scale,
+                    math.sqrt(float(boundary.detach()) / max(given, 1)),
                     tuple(len(mixture) for mixture in kept),
-                    float(value),
+                    float(value.detach()),
                 )
             )
             if callback is not None and callback(history[-1]) is True:
