@@ -161,6 +161,21 @@ def test_a_zero_solution():
     assert solution.predict(np.array([[0.1, 0.1]]))[0] == 0.0
 
 
+def test_an_equation_whose_terms_all_vanish():
+    """Advection at rest: each term is zero, and so is the residual but for rounding."""
+    solver = GPSolver(PDEOperator.advection(0.0), (X[:24], X[:20]), components=6)
+    solution = solver.solve(0.0, lambda x, t: np.sin(9 * x) + 0 * t, rounds=1)
+    assert solution.converged
+    np.testing.assert_allclose(solution.values, np.sin(9 * X[:24])[:, None] + 0 * X[:20], atol=1e-3)
+
+
+def test_a_nonlinear_part_that_does_not_depend_on_the_field():
+    plain = GPSolver(PDEOperator.poisson(1), X, components=6).solve(its_source, rounds=0)
+    shifted = PDEOperator({(2,): 1.0}, nonlinear=torch.ones_like)
+    moved = GPSolver(shifted, X, components=6).solve(lambda x: its_source(x) + 1, rounds=0)
+    np.testing.assert_allclose(plain.values, moved.values, atol=1e-9)
+
+
 P1, P2 = PDEOperator.poisson(1), PDEOperator.poisson(2)
 HOLE = np.zeros((10, 12))
 HOLE[3, 4] = np.nan
@@ -191,6 +206,12 @@ GRID = (np.linspace(0, 1, 10), np.linspace(0, 1, 12))
         (lambda: GPSolver(P1, X).solve(rounds=-1), "rounds must be a whole number >= 0, got -1"),
         (lambda: GPSolver(P1, X).solve(iterations=0), "iterations must be a whole number >= 1"),
         (lambda: GPSolver(P1, X).solve(learning_rate=0.0), "learning_rate must be > 0, got 0.0"),
+        (lambda: GPSolver("poisson", X), "operator must be a PDEOperator, got 'poisson'"),
+        (lambda: GPSolver(P2, None), "grid must be arrays of points, one for each coordinate"),
+        (lambda: GPSolver(P2, (X, "ab")), "axis 1 of the grid must be numbers, got 'ab'"),
+        (lambda: GPSolver(P1, X, max_frequency=(1, 2)), "a number, or 1 of them, got"),
+        (lambda: GPSolver(P1, X, dof="5"), "dof must be an odd whole number >= 3, got '5'"),
+        (lambda: GPSolver(P1, X).solve(1e200), r"source is 1e\+200 at grid index \(0,\)"),
         (lambda: PDEOperator({}), "terms must name at least one derivative"),
         (lambda: PDEOperator({(2, 0): 1.0, (2,): 1.0}), "has 1 entries, where others have 2"),
         (lambda: PDEOperator({(1, 1, 1, 1): 1.0}), "must have 1, 2 or 3 entries, got 4"),

@@ -9,6 +9,7 @@ linear operator of constant coefficients without mixed derivatives that is all t
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ KRYLOV, KRYLOV_RTOL = 30, 1e-4
 FRESH = 8
 # Of the largest term of the equation: what rounding leaves is well below.
 MET = 1e-6
+# Of a term at the grid's highest frequency: no term is known better.
+ROUNDING = 1e-10
 # No step is made below.
 ENOUGH = 1e-11
 
@@ -52,7 +55,8 @@ class Collocated:
 
 def fields_of(values: Tensor, problem: Problem, bases: Sequence[Basis]) -> dict[Index, Tensor]:
     """Every derivative that the operator reads."""
-    return {index: differentiate(values, index, bases) for index in problem.operator.indices}
+    indices = dict.fromkeys(((0,) * len(bases), *problem.operator.indices))
+    return {index: differentiate(values, index, bases) for index in indices}
 
 
 def collocate(problem: Problem, bases: Sequence[Basis], start: Tensor | None = None) -> Collocated:
@@ -120,11 +124,17 @@ def _relative(size: float, scale: float) -> float:
 
 
 def _scale(problem: Problem, fields: dict[Index, Tensor]) -> float:
-    """The largest of the equation's terms, rms."""
-    terms = [
-        _rms((value * fields[index])[problem.free]) for index, value in problem.coefficients.items()
-    ]
-    return max(_rms(problem.source), *terms)
+    """The largest of the equation's terms, rms; not less than what rounding makes of them."""
+    size = _rms(fields[(0,) * len(problem.axes)])
+    found = [_rms(problem.source)]
+    for index, value in problem.coefficients.items():
+        found.append(_rms((value * fields[index])[problem.free]))
+        # Such as it is at the highest frequency of the grid.
+        steep = math.prod(
+            (2 * math.pi * axis.nyquist) ** m for axis, m in zip(problem.axes, index, strict=True)
+        )
+        found.append(ROUNDING * size * steep * float(torch.as_tensor(value).abs().max()))
+    return max(found)
 
 
 def _dense_step(

@@ -163,6 +163,8 @@ class PDEOperator:
                     "nonlinear must return a tensor of the shape of its fields, "
                     f"{tuple(leaves[0].shape)}, got {got}"
                 )
+            if not value.requires_grad:  # a constant
+                return out
             slopes = torch.autograd.grad(value.sum(), leaves, allow_unused=True)
         for index, slope in zip(self.reads, slopes, strict=True):
             if slope is not None:

@@ -15,6 +15,7 @@ from paperworks.numerics.gp_pde.axes import Axis, mesh
 from paperworks.numerics.gp_pde.operators import Index, PDEOperator
 
 LEAST_POINTS = 5
+LARGEST = 1e100  # squares and derivatives of data must not overflow
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +62,8 @@ def read_axes(grid: Any, operator: PDEOperator) -> tuple[Axis, ...]:
     """One increasing array of points for each coordinate; a bare array is taken in 1-D."""
     if operator.dim == 1 and np.ndim(grid) == 1:
         grid = (grid,)
+    if not np.iterable(grid):
+        raise ValueError(f"grid must be arrays of points, one for each coordinate, got {grid!r}")
     grids = list(grid)
     if len(grids) != operator.dim:
         raise ValueError(
@@ -69,7 +72,10 @@ def read_axes(grid: Any, operator: PDEOperator) -> tuple[Axis, ...]:
         )
     axes = []
     for i, points in enumerate(grids):
-        x = np.array(points, dtype=np.float64)
+        try:
+            x = np.array(points, dtype=np.float64)
+        except (TypeError, ValueError):
+            raise ValueError(f"axis {i} of the grid must be numbers, got {points!r}") from None
         if x.ndim != 1 or len(x) < LEAST_POINTS:
             raise ValueError(
                 f"axis {i} of the grid must be a row of at least {LEAST_POINTS} points, "
@@ -121,11 +127,11 @@ def _field(data: Any, name: str, axes: Sequence[Axis], used: Tensor) -> Tensor:
             "grid's shape, a number, or a function of the coordinates"
         )
     out = torch.from_numpy(np.array(np.broadcast_to(array, shape), dtype=np.float64))
-    wrong = ~torch.isfinite(out) & used
+    wrong = ~(out.abs() <= LARGEST) & used
     if wrong.any():
         where = tuple(int(i) for i in wrong.nonzero()[0])
         raise ValueError(
             f"{name} is {float(out[where])} at grid index {where}, and at {int(wrong.sum())} "
-            "nodes in all; it must be finite"
+            "nodes in all; it must be finite, and below {LARGEST:.0e}"
         )
     return out

@@ -128,12 +128,14 @@ class GPSolver:
         components: int = 30,
         max_frequency: Any = None,
     ) -> None:
+        if not isinstance(operator, PDEOperator):
+            raise ValueError(f"operator must be a PDEOperator, got {operator!r}")
         if kernel not in KINDS:
             raise ValueError(f"kernel must be one of {KINDS}, got {kernel!r}")
-        if dof != int(dof) or dof < 3 or dof % 2 == 0:
-            raise ValueError(f"dof must be an odd whole number >= 3, got {dof}")
-        if components != int(components) or components < 1:
-            raise ValueError(f"components must be a whole number >= 1, got {components}")
+        if not isinstance(dof, int) or dof < 3 or dof % 2 == 0:
+            raise ValueError(f"dof must be an odd whole number >= 3, got {dof!r}")
+        if not isinstance(components, int) or components < 1:
+            raise ValueError(f"components must be a whole number >= 1, got {components!r}")
         self.operator = operator
         self.axes = read_axes(grid, operator)
         self.kernel, self.components = kernel, int(components)
@@ -150,7 +152,12 @@ class GPSolver:
     def _band(self, given: Any) -> tuple[float, ...]:
         if given is None:
             return tuple(BAND * axis.nyquist for axis in self.axes)
-        band = tuple(np.broadcast_to(np.asarray(given, dtype=np.float64), (len(self.axes),)))
+        try:
+            band = np.broadcast_to(np.asarray(given, dtype=np.float64), (len(self.axes),))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"max_frequency must be a number, or {len(self.axes)} of them, got {given!r}"
+            ) from None
         for axis, highest in zip(self.axes, band, strict=True):
             if not 0 < highest <= axis.nyquist:
                 raise ValueError(
