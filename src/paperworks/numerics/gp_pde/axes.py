@@ -19,6 +19,7 @@ from paperworks.numerics.gp_pde.kernels import Mixture
 EVEN = 1e-9
 # Of the variance, on the diagonal of a covariance that is to be inverted; raised until it can be.
 JITTER = 1e-13
+ENTRIES = 200_000  # of a temporary array
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,9 +100,14 @@ class Basis:
 
     def cross(self, x: Tensor, order: int) -> Tensor:
         """Covariance of the derivative at `x`, (m,), with the function at the points: (m, n)."""
-        difference = x[:, None] - self.axis.points
-        values = self.mixture.derivatives(difference.abs(), order)[order]
-        return values * torch.sign(difference) if order % 2 else values
+        out = torch.empty((len(x), len(self.axis)), dtype=torch.float64)
+        # Each entry is a sum over components, which are kept for a few rows only.
+        step = max(1, ENTRIES // (len(self.axis) * len(self.mixture)))
+        for start in range(0, len(x), step):
+            difference = x[start : start + step, None] - self.axis.points
+            values = self.mixture.derivatives(difference.abs(), order)[order]
+            out[start : start + step] = values * torch.sign(difference) if order % 2 else values
+        return out
 
     def variance(self, order: int) -> float:
         """Prior variance of the derivative: ``(-1)^m`` times the 2m-th derivative at zero."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from paperworks.numerics.gp_pde.axes import Axis, Basis, along
 from paperworks.numerics.gp_pde.kernels import Mixture
 
-CHUNK, ENTRIES = 4096, 4_000_000  # points at once, and entries of an array of them
+CHUNK, ENTRIES = 4096, 4_000_000  # points at once, and entries of an array for them
 
 
 @dataclass(frozen=True)
@@ -178,11 +178,7 @@ class GPSolution:
             np.prod([basis.variance(m) for basis, m in zip(self._bases, order, strict=True)])
         )
         field = torch.from_numpy(self.values)
-        # The largest arrays: a row of the field, or an axis' nodes times its components, per point.
-        row = max(
-            field.numel() // len(self.grid[-1]),
-            *(len(a) * len(k) for a, k in zip(self._axes, self._kernels, strict=True)),
-        )
+        row = max(field.numel() // len(self.grid[-1]), *field.shape)
         for part in _parts(len(x), row):
             rows = [self._interpolation(dim, x[part, dim], order[dim]) for dim in range(len(order))]
             # Contract the last axis first for all points, then the others point by point.
