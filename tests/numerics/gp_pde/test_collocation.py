@@ -187,6 +187,14 @@ def test_the_square_system_is_the_dense_one(dof):
     np.testing.assert_allclose(got.values.numpy(), expected, atol=1e-7 * np.abs(expected).max())
 
 
+def test_the_jacobian_adds_what_is_linear_and_what_is_not():
+    operator = PDEOperator({(2,): 1.0, (0,): 2.0}, nonlinear=lambda u: u**2)
+    u = torch.tensor([1.0, -3.0], dtype=torch.float64)
+    slopes = operator.slopes({(0,): u, (2,): u}, {(2,): 1.0, (0,): 2.0})
+    assert slopes[2,] == 1.0
+    np.testing.assert_allclose(slopes[0,], 2 + 2 * u)
+
+
 def test_an_equation_without_solution_is_not_called_converged():
     """u'' + exp(u) = -1e4 with a sign that Newton cannot satisfy from here."""
     operator = PDEOperator({(2,): 1e-6}, nonlinear=lambda u: torch.exp(u))

@@ -84,6 +84,8 @@ class Basis:
             self.factor, failed = torch.linalg.cholesky_ex(K + jitter * K[0, 0] * eye)
             if not failed:
                 break
+            if jitter > 1:
+                raise ArithmeticError("the covariance of an axis has entries that are not finite")
             jitter *= 10
         self.jitter = jitter
         self.D: dict[int, Tensor] = {}

@@ -69,6 +69,8 @@ def _factor(axis: Axis, lags: Tensor, jitter: float) -> Tensor:
         factor, failed = torch.linalg.cholesky_ex(K + jitter * lags[0] * eye)
         if not failed:
             return factor
+        if jitter > 1:
+            raise ArithmeticError("the covariance of an axis has entries that are not finite")
         jitter *= 10
 
 
