@@ -24,16 +24,18 @@ class Round:
     Attributes
     ----------
     number : int
-        0 is the kernel as it starts.
+        0 is the kernel as it starts. For "joint": steps of Adam so far.
     residual : float
         Of the equation at the free nodes, rms, relative to its largest term.
     withheld : float
         The same at the nodes of given values, where the equation was not asked: an estimate of
-        how good the kernel is, that no choice was made on but that of the round.
+        how good the kernel is, that no choice was made on but that of the round. For "joint",
+        which asks the equation everywhere: by how much the given values are missed, rms.
     components : tuple of int
         Components left on each axis.
     log_prior : float
-        Of the field that the kernel was learned from, up to a constant; nan for round 0.
+        Of the field that the kernel was learned from, up to a constant; nan for round 0. For
+        "joint": the joint log probability.
     """
 
     number: int
@@ -64,7 +66,9 @@ class GPSolution:
         the discrete system is solved, not that the grid is fine enough: `withheld` hints at that.
     residual, withheld : float
         Of the equation, rms, relative to its largest term: at the free nodes, and at the nodes
-        of given values, where the "collocation" method does not ask for it.
+        of given values, where the "collocation" method does not ask for it. For "joint" the first
+        is over all nodes, relative to the source, and the second is the rms of the field minus
+        the given values, which it meets only approximately.
     rounds : tuple of Round
         What happened, in order.
     method : {"collocation", "joint"}
