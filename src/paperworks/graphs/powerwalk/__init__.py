@@ -1,0 +1,6 @@
+"""Personalized PageRank from an index of short random walks."""
+
+from paperworks.graphs.powerwalk.power import PowerWalk
+from paperworks.graphs.powerwalk.ranking import PersonalizedRank, PersonalizedRanks
+
+__all__ = ["PowerWalk", "PersonalizedRank", "PersonalizedRanks"]
