@@ -10,10 +10,10 @@ scores ``c f`` and the flow ``(1 - c) f P``. What flow is left after the last ro
 with the fingerprints of the vertices that it stands on.
 
 Two things go beyond the paper. Only flow that matters for the error asked for is passed on: the
-vertices with the largest share of the squared error, for each unit of work. And flow that is
-spread thin is combined with fingerprints at random places only, evenly spaced along it, at a
-weight that makes up for the rest: so the work depends on the error asked for and not on the
-degrees of hubs.
+vertices with the largest share of the squared error, for each unit of work. And flow takes as
+many groups of walks of its vertex as the error asks for; where it is spread too thin for one, a
+group is taken at random places only, evenly spaced along the flow, at a weight that makes up for
+the rest. So the work depends on the error and not on the degrees of hubs.
 """
 
 from __future__ import annotations
@@ -25,49 +25,62 @@ import numpy as np
 
 from paperworks.graphs.powerwalk.walks import unit
 
-LEFT = 0.5  # of the squared error asked for may go to the fingerprints, the rest to thinning
-_BUCKETS = 280
+EDGE = 4.0
+"""What an edge costs that flow passes, in units of a target of a fingerprint: the vertex at its
+end is looked at several times more."""
+LEFT = 0.5
+"""Of the squared error asked for may remain when all groups of a fingerprint are taken."""
+BUCKETS = 280
 _LEAST = -250  # exponent of the lowest bucket
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _error(f, v, first, facts):
+    """Squared error if flow `f` at `v` is left to all groups of its fingerprint."""
+    return f * f * facts[v, 1] / (first[v + 1] - first[v])
+
+
 @numba.njit(cache=True, nogil=True)
-def _cut(flow, standing, count, indptr, variance, work, allowed):
+def _cut(flow, standing, count, indptr, first, facts, work, allowed, errors):
     """The share of error for a unit of work above which vertices have to pass their flow on.
 
-    Vertices below it have at most `allowed` of the squared error in all. Shares are counted in
-    powers of two.
+    Vertices below it have at most `allowed` of the squared error in all; 0 if all do. Shares are
+    counted in powers of two.
     """
-    errors = np.zeros(_BUCKETS)
+    errors[:] = 0.0
+    total = 0.0
     for i in range(count):
         v = standing[i]
-        error = flow[v] * flow[v] * variance[v]
+        error = _error(flow[v], v, first, facts)
         if error > 0.0:
-            share = error / (indptr[v + 1] - indptr[v] + work)
-            errors[min(max(math.frexp(share)[1] - _LEAST, 0), _BUCKETS - 1)] += error
+            total += error
+            share = error / (EDGE * (indptr[v + 1] - indptr[v]) + work)
+            errors[min(max(math.frexp(share)[1] - _LEAST, 0), BUCKETS - 1)] += error
+    if total <= 2.0 * allowed:
+        return 0.0
     below = 0.0
-    for bucket in range(_BUCKETS):
+    for bucket in range(BUCKETS):
         below += errors[bucket]
         if below > allowed:
             return 2.0 ** (bucket + _LEAST - 1)
-    return np.inf
+    return 0.0
 
 
 @numba.njit(cache=True, nogil=True)
 def _round(
-    flow, scores, standing, count, touched, scored, graph, restart, variance, work, cut, moved
+    flow, scores, standing, count, touched, scored, graph, restart, first, facts, work, cut, moved
 ):
     """One round of decomposition: flow above the cut goes one step on; all flow, with a cut of 0.
 
     Vertices with flow are ``standing[:count]``, those with a score ``touched[:scored]``. Returns
-    both counts after the round, and the flow that moved.
+    both counts after the round, and how many vertices passed their flow on.
     """
     indptr, indices, cumulative = graph
-    kept, moving, amount = 0, 0, 0.0
+    kept, moving = 0, 0
     for i in range(count):
         v = standing[i]
-        f = flow[v]
-        degree = indptr[v + 1] - indptr[v]
-        if f * f * variance[v] >= cut * (degree + work):
+        cost = EDGE * (indptr[v + 1] - indptr[v]) + work
+        if _error(flow[v], v, first, facts) >= cut * cost:
             moved[moving], moving = v, moving + 1
         else:
             standing[kept], kept = v, kept + 1
@@ -80,14 +93,13 @@ def _round(
     for i in range(moving):
         v = moved[i]
         f = amounts[i]
-        amount += f
         if scores[v] == 0.0:
             touched[scored], scored = v, scored + 1
         scores[v] += restart * f
-        first, last = indptr[v], indptr[v + 1]
-        each = (1.0 - restart) * f / max(last - first, 1)
+        start, stop = indptr[v], indptr[v + 1]
+        each = (1.0 - restart) * f / max(stop - start, 1)
         before = 0.0
-        for edge in range(first, last):
+        for edge in range(start, stop):
             if cumulative.size:
                 each = (1.0 - restart) * f * (cumulative[edge] - before)
                 before = cumulative[edge]
@@ -97,50 +109,47 @@ def _round(
             if flow[w] == 0.0:
                 standing[kept], kept = w, kept + 1
             flow[w] += each
-    return kept, scored, amount
+    return kept, scored, moving
 
 
 @numba.njit(cache=True, nogil=True)
 def decompose(
-    rows, weights, graph, prints, restart, walks, work, target, most_rounds, fixed, chance,
-    flow, scores, standing, touched, moved,
+    rows, weights, graph, prints, restart, group_walks, work, target, most_rounds, fixed, chance,
+    flow, scores, standing, touched, moved, errors,
 ):  # fmt: skip
     """The vector of one start distribution.
 
     `rows` and `weights` are the distribution. With `fixed` all flow goes on for `most_rounds`
-    rounds, and what is left is combined with fingerprints, all of it. Otherwise rounds go on until
-    the estimated root mean square Euclidean error is at most `target`.
+    rounds, and what is left is combined with all groups of the fingerprints. Otherwise rounds go
+    on until the estimated root mean square Euclidean error can be `target`, and as many groups
+    are taken as that needs.
 
-    The five buffers have one place for each vertex; `flow` and `scores` hold zeros before. After
-    it, ``touched[:found]`` are the vertices with a score and `flow` holds zeros again; the caller
-    clears `scores`.
+    The first five buffers have one place for each vertex; `flow` and `scores` hold zeros before.
+    After it, ``touched[:found]`` are the vertices with a score and `flow` holds zeros again; the
+    caller clears `scores`.
 
     Returns ``found, squared error, flow left to the fingerprints, rounds``.
     """
-    indptr = graph[0]
-    first, targets, counts, variance, power = prints
-    count = 0
+    first, starts, targets, counts, facts = prints
+    count, scored, rounds = 0, 0, 0
     for i in range(rows.size):
         if flow[rows[i]] == 0.0:
             standing[count], count = rows[i], count + 1
         flow[rows[i]] += weights[i]
-    scored, rounds = 0, 0
     allowed = target * target
     while rounds < most_rounds:
         cut = 0.0
         if not fixed:
-            error = 0.0
-            for i in range(count):
-                v = standing[i]
-                error += flow[v] * flow[v] * variance[v]
-            if error <= LEFT * allowed:
+            cut = _cut(
+                flow, standing, count, graph[0], first, facts, work, 0.5 * LEFT * allowed, errors
+            )
+            if cut == 0.0:
                 break
-            cut = _cut(flow, standing, count, indptr, variance, work, 0.5 * LEFT * allowed)
-        count, scored, amount = _round(
-            flow, scores, standing, count, touched, scored, graph, restart, variance, work, cut,
-            moved,
+        count, scored, moving = _round(
+            flow, scores, standing, count, touched, scored, graph, restart, first, facts, work,
+            cut, moved,
         )  # fmt: skip
-        if amount == 0.0:
+        if moving == 0:
             break
         rounds += 1
     error = left = spread = 0.0
@@ -148,12 +157,13 @@ def decompose(
         v = standing[i]
         f = flow[v]
         left += f
-        error += f * f * variance[v]
-        spread += f * power[v]
-    thin = 0.0  # flow below it is combined at this weight, or not at all
+        error += _error(f, v, first, facts)
+        spread += f * max(facts[v, 0], facts[v, 1])
+    grain = 0.0  # the flow that a group is worth: at less, it is taken at random
     if not fixed and allowed > error and spread > 0.0:
-        thin = (allowed - error) / spread
+        grain = (allowed - error) / spread
     along = unit(chance, rows[0], 0)
+    error = 0.0
     for i in range(count):
         v = standing[i]
         f = flow[v]
@@ -161,22 +171,25 @@ def decompose(
         if scores[v] == 0.0:
             touched[scored], scored = v, scored + 1
         scores[v] += restart * f
-        if f < thin:
-            error += (thin - f) * f * power[v]
-            along += f / thin
+        groups = first[v + 1] - first[v]
+        if f < grain:
+            error += f * f * facts[v, 1] + (grain - f) * f * facts[v, 0]
+            along += f / grain
             if along < 1.0:
                 continue
             along -= 1.0
-            f = thin
-        scale = f * restart / walks
-        for k in range(first[v], first[v + 1]):
+            f, groups = grain, 1
+        else:
+            if grain > 0.0:
+                groups = min(groups, int(math.ceil(f / grain)))
+            error += f * f * facts[v, 1] / groups
+        scale = f * restart / (groups * group_walks)
+        for k in range(starts[first[v]], starts[first[v] + groups]):
             w = targets[k]
             if scores[w] == 0.0:
                 touched[scored], scored = w, scored + 1
             scores[w] += scale * counts[k]
     return scored, error, left, rounds
-
-
 
 
 @numba.njit(cache=True, nogil=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -103,31 +102,33 @@ def cumulative(indptr: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Fingerprints:
-    """Where the walks of some vertices went.
+    """Where the walks of some vertices went, group by group.
 
     Attributes
     ----------
-    indptr : (k + 1,) int64
+    first : (k + 1,) int64
+        The groups of row i are ``first[i]:first[i + 1]``.
+    indptr : (groups + 1,) int64
+        The targets of group g are ``indptr[g]:indptr[g + 1]``.
     targets : (nnz,) int32
-        Vertices that the walks of a row came to after their start.
-    counts : (nnz,) uint16 or uint32
+        Vertices that the walks of a group came to after their start.
+    counts : (nnz,) uint8, uint16 or uint32
         How often.
-    variance : (k,) float32
-        Estimated mean squared Euclidean distance of a fingerprint, as scores, from the truth.
-    power : (k,) float32
-        Sum of squares of a fingerprint, as scores.
+    facts : (k, 2) float32
+        Of the groups of each row as scores: the mean sum of squares, and the mean squared
+        Euclidean distance of one group from the truth, as estimated from how they differ.
     """
 
+    first: np.ndarray
     indptr: np.ndarray
     targets: np.ndarray
     counts: np.ndarray
-    variance: np.ndarray
-    power: np.ndarray
+    facts: np.ndarray
 
     @property
     def n_rows(self) -> int:
         """How many vertices."""
-        return self.indptr.size - 1
+        return self.first.size - 1
 
     @property
     def nbytes(self) -> int:
@@ -137,58 +138,58 @@ class Fingerprints:
     @property
     def arrays(self) -> tuple[np.ndarray, ...]:
         """What the compiled loops take."""
-        return self.indptr, self.targets, self.counts, self.variance, self.power
+        return self.first, self.indptr, self.targets, self.counts, self.facts
 
     @classmethod
     def concatenate(cls, parts: list[Fingerprints]) -> Fingerprints:
         """One after another. The parts are let go as they are copied, and the list emptied."""
         if len(parts) == 1:
             return parts.pop()
-        sizes = [part.targets.size for part in parts]
-        rows = [part.n_rows for part in parts]
-        kind = np.result_type(np.uint16, *(part.counts.dtype for part in parts))
-        made: dict[str, Any] = {
-            "indptr": np.zeros(sum(rows) + 1, dtype=np.int64),
-            "targets": np.empty(sum(sizes), dtype=np.int32),
-            "counts": np.empty(sum(sizes), dtype=kind),
-            "variance": np.empty(sum(rows), dtype=np.float32),
-            "power": np.empty(sum(rows), dtype=np.float32),
-        }
+        rows = sum(part.n_rows for part in parts)
+        groups = sum(part.indptr.size - 1 for part in parts)
+        size = sum(part.targets.size for part in parts)
+        made = cls(
+            np.zeros(rows + 1, dtype=np.int64),
+            np.zeros(groups + 1, dtype=np.int64),
+            np.empty(size, dtype=np.int32),
+            np.empty(size, dtype=np.result_type(np.uint8, *(p.counts.dtype for p in parts))),
+            np.empty((rows, 2), dtype=np.float32),
+        )
         parts.reverse()
-        row = at = 0
+        row = group = at = 0
         while parts:
             part = parts.pop()
-            end, last = at + part.targets.size, row + part.n_rows
-            made["indptr"][row + 1 : last + 1] = part.indptr[1:] + at
-            made["targets"][at:end], made["counts"][at:end] = part.targets, part.counts
-            made["variance"][row:last], made["power"][row:last] = part.variance, part.power
-            at, row = end, last
-        return cls(**made)
+            last, stop, end = row + part.n_rows, group + part.indptr.size - 1, at + len(part.counts)
+            made.first[row + 1 : last + 1] = part.first[1:] + group
+            made.indptr[group + 1 : stop + 1] = part.indptr[1:] + at
+            made.targets[at:end], made.counts[at:end] = part.targets, part.counts
+            made.facts[row:last] = part.facts
+            row, group, at = last, stop, end
+        return made
 
-    def replace(self, rows: np.ndarray, new: Fingerprints, n_rows: int) -> Fingerprints:
-        """The same with other fingerprints for `rows`, ascending, some of which may be new."""
-        lengths = np.zeros(n_rows, dtype=np.int64)
-        lengths[: self.n_rows] = np.diff(self.indptr)
-        lengths[rows] = np.diff(new.indptr)
-        indptr = np.zeros(n_rows + 1, dtype=np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        kind = np.result_type(self.counts.dtype, new.counts.dtype)
-        targets, counts = np.empty(indptr[-1], dtype=np.int32), np.empty(indptr[-1], dtype=kind)
-        variance, power = np.empty((2, n_rows), dtype=np.float32)
-        variance[: self.n_rows], power[: self.n_rows] = self.variance, self.power
-        variance[rows], power[rows] = new.variance, new.power
-        # Runs of rows that stay are copied whole.
-        stops = np.append(rows, n_rows)
-        start = 0
-        for i, stop in enumerate(stops.tolist()):
-            last = min(stop, self.n_rows)
-            if start < last:
-                a, b = self.indptr[start], self.indptr[last]
-                targets[indptr[start] : indptr[last]] = self.targets[a:b]
-                counts[indptr[start] : indptr[last]] = self.counts[a:b]
-            if i < rows.size:
-                a, b = new.indptr[i], new.indptr[i + 1]
-                targets[indptr[stop] : indptr[stop + 1]] = new.targets[a:b]
-                counts[indptr[stop] : indptr[stop + 1]] = new.counts[a:b]
-            start = stop + 1
-        return Fingerprints(indptr, targets, counts, variance, power)
+    def slice(self, start: int, stop: int) -> Fingerprints:
+        """The rows start..stop-1."""
+        a, b = self.first[start], self.first[stop]
+        of = slice(self.indptr[a], self.indptr[b])
+        return Fingerprints(
+            self.first[start : stop + 1] - a,
+            self.indptr[a : b + 1] - of.start,
+            self.targets[of],
+            self.counts[of],
+            self.facts[start:stop],
+        )
+
+    def replace(self, rows: np.ndarray, new: Fingerprints) -> Fingerprints:
+        """The same with other fingerprints for `rows`, ascending; those past the end are added."""
+        parts, at = [], 0
+        breaks = np.flatnonzero(np.diff(rows) != 1) + 1
+        for run in np.split(np.arange(rows.size), breaks):
+            if not run.size:
+                continue
+            if rows[run[0]] > at:
+                parts.append(self.slice(at, int(rows[run[0]])))
+            parts.append(new.slice(int(run[0]), int(run[-1]) + 1))
+            at = int(rows[run[-1]]) + 1
+        if at < self.n_rows:
+            parts.append(self.slice(at, self.n_rows))
+        return Fingerprints.concatenate(parts)

@@ -24,14 +24,14 @@ from paperworks.graphs.powerwalk.index import Fingerprints, Graph
 from paperworks.graphs.powerwalk.names import Names
 from paperworks.graphs.powerwalk.ranking import PersonalizedRank, PersonalizedRanks, answer
 from paperworks.graphs.powerwalk.update import changed_graph, rows_that_pass
-from paperworks.graphs.powerwalk.walks import GROUPS, fingerprints
+from paperworks.graphs.powerwalk.walks import GROUP, LEAST_GROUPS, fingerprints, groups_of
 
 Dangling = Literal["restart", "stay"]
 Progress = Callable[[int, int], object]
 
 MOST_ROUNDS = 10_000
 _MASS_TOLERANCE = 1e-13
-_BLOCK = 256  # queries that a thread answers between two returns to Python
+_BLOCK = 2048  # queries that a thread answers between two returns to Python
 _ROOM = 1 << 16
 
 
@@ -59,8 +59,9 @@ class PowerWalk:
         The chance c to go back at each step, in (0, 1). Default 0.15, as in the paper (networkx's
         ``alpha`` is 1 - c).
     walks : int
-        Walks from each node, a multiple of 4. Memory and building time grow with it; the work of
-        a query for a given error falls. Default 64.
+        Walks from each node on average, 32 or more: nodes that many walks come to have up to 16
+        times as many, others down to 32. Memory and building time grow with it; the work of a
+        query for a given error falls. Default 64.
     seed : int
         Of the walks. The same seed gives the same index, whatever `n_jobs`.
     directed : bool, optional
@@ -87,9 +88,9 @@ class PowerWalk:
 
     Notes
     -----
-    Building takes ``O(n * walks / c)`` steps, and the index about ``6 * n * walks`` bytes times
-    the share of steps that see a node for the first time in their walk's group of ``walks``. A
-    query for an error e takes ``O(1 / e**2)`` steps or less, whatever the size of the graph.
+    Building takes ``O(n * walks / c)`` steps, and the index at most 5 bytes for each of them,
+    beside 4 bytes for each edge (20 with weights). A query for an error e takes ``O(1 / e**2)``
+    steps or fewer, whatever the size of the graph.
 
     Examples
     --------
@@ -124,7 +125,7 @@ class PowerWalk:
         self._prints = fingerprints(
             self._graph,
             np.arange(self.n_nodes),
-            walks=self.walks,
+            groups_of(self._graph, self.walks),
             restart=self.restart,
             seed=self.seed,
             n_jobs=n_jobs,
@@ -266,8 +267,8 @@ class PowerWalk:
             done, *piece = answer(
                 plan.starts[first : last + 1] - a, plan.rows[a:b], plan.weights[a:b],
                 plan.targets[first:last], plan.mass[first:last], plan.gain, self._graph.arrays,
-                self._prints.arrays, self.restart, self.walks,
-                self._prints.targets.size / self.n_nodes, plan.rounds, plan.fixed, self.seed,
+                self._prints.arrays, self.restart, GROUP,
+                self._prints.targets.size / (self._prints.indptr.size - 1), plan.rounds, plan.fixed, self.seed,
                 plan.top, room,
             )  # fmt: skip
             pieces.append(tuple(piece))
@@ -323,12 +324,15 @@ class PowerWalk:
         new.restart, new.walks, new.seed = self.restart, self.walks, self.seed
         new.directed = self.directed
         new._hold(graph, nodes)
-        rows = rows_that_pass(self._prints, changed, graph.n_nodes, n_jobs)
-        walked = fingerprints(
-            graph, rows, walks=self.walks, restart=self.restart, seed=self.seed,
-            n_jobs=n_jobs, progress=progress,
-        )  # fmt: skip
-        new._prints = self._prints.replace(rows, walked, graph.n_nodes)
+        groups = groups_of(graph, self.walks)
+        rows = rows_that_pass(self._prints, changed, groups, n_jobs)
+        new._prints = self._prints
+        if rows.size:
+            walked = fingerprints(
+                graph, rows, groups[rows], restart=self.restart, seed=self.seed, n_jobs=n_jobs,
+                progress=progress,
+            )  # fmt: skip
+            new._prints = self._prints.replace(rows, walked)
         new.rewalked = rows.size
         return new
 
@@ -346,7 +350,7 @@ class PowerWalk:
         return {
             "restart": self.restart,
             "walks": self.walks,
-            "groups": GROUPS,
+            "group": GROUP,
             "seed": self.seed,
             "directed": self.directed,
             "weight": self._graph.weight,
@@ -489,11 +493,9 @@ def check_parameters(restart: float, walks: int, seed: int) -> None:
     """ValueError for parameters of an index that are out of range."""
     if not 0 < restart < 1:
         raise ValueError(f"restart must lie between 0 and 1, got {restart}")
-    if not isinstance(walks, (int, np.integer)) or walks < GROUPS or walks % GROUPS:
-        raise ValueError(
-            f"walks must be a multiple of {GROUPS}, as errors are told from {GROUPS} groups of "
-            f"them, got {walks!r}"
-        )
+    least = GROUP * LEAST_GROUPS
+    if not isinstance(walks, (int, np.integer)) or walks < least:
+        raise ValueError(f"walks must be a whole number >= {least}, got {walks!r}")
     if not isinstance(seed, (int, np.integer)) or not 0 <= seed < 2**63:
         raise ValueError(f"seed must be a whole number in 0..2**63 - 1, got {seed!r}")
 

@@ -9,7 +9,7 @@ from typing import overload
 import numba
 import numpy as np
 
-from paperworks.graphs.powerwalk.decomposition import decompose
+from paperworks.graphs.powerwalk.decomposition import BUCKETS, decompose
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -119,7 +119,7 @@ class PersonalizedRanks(Sequence[PersonalizedRank]):
 
 @numba.njit(cache=True, nogil=True)
 def answer(
-    starts, rows, weights, targets_, mass, dangling_gain, graph, prints, restart, walks, work,
+    starts, rows, weights, targets_, mass, dangling_gain, graph, prints, restart, group_walks, work,
     most_rounds, fixed, chance, top, room,
 ):  # fmt: skip
     """Answer a block of queries as far as there is room for the results.
@@ -133,6 +133,7 @@ def answer(
     standing, touched, moved = (
         np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32), np.empty(n, dtype=np.int32),
     )  # fmt: skip
+    errors = np.empty(BUCKETS)
     queries = starts.size - 1
     sizes = np.zeros(queries, dtype=np.int64)
     numbers = np.zeros((queries, 3))
@@ -141,8 +142,8 @@ def answer(
     for q in range(queries):
         of = slice(starts[q], starts[q + 1])
         found, error, left, rounds = decompose(
-            rows[of], weights[of], graph, prints, restart, walks, work, targets_[q], most_rounds,
-            fixed, chance, flow, scores, standing, touched, moved,
+            rows[of], weights[of], graph, prints, restart, group_walks, work, targets_[q], most_rounds,
+            fixed, chance, flow, scores, standing, touched, moved, errors,
         )  # fmt: skip
         size = min(top, found) if top else found
         if used + size > found_rows.size:

@@ -129,25 +129,29 @@ def _edge(key: int, values: np.ndarray, n: int) -> str:
 
 
 @numba.njit(cache=True, nogil=True)
-def _passes(indptr, targets, marked, first, last, found):
-    for v in range(first, last):
-        for k in range(indptr[v], indptr[v + 1]):
+def _passes(first, indptr, targets, marked, start, stop, found):
+    for v in range(start, stop):
+        for k in range(indptr[first[v]], indptr[first[v + 1]]):
             if marked[targets[k]]:
                 found[v] = True
                 break
 
 
 def rows_that_pass(
-    prints: Fingerprints, changed: np.ndarray, n_rows: int, n_jobs: int | None
+    prints: Fingerprints, changed: np.ndarray, groups: np.ndarray, n_jobs: int | None
 ) -> np.ndarray:
-    """Rows whose walks passed one of `changed`, these themselves, and rows that are new."""
-    marked = np.zeros(n_rows, dtype=np.bool_)
+    """Rows whose walks passed one of `changed`, these themselves, and rows whose number of groups
+    is another than that in `groups`, (n,), new rows among them."""
+    marked = np.zeros(groups.size, dtype=np.bool_)
     marked[changed] = True
     found = marked.copy()
     found[prints.n_rows :] = True
+    found[: prints.n_rows] |= np.diff(prints.first) != groups[: prints.n_rows]
     edges = np.linspace(0, prints.n_rows, 4 * joblib.effective_n_jobs(n_jobs) + 1).astype(int)
     joblib.Parallel(n_jobs=n_jobs, require="sharedmem")(
-        joblib.delayed(_passes)(prints.indptr, prints.targets, marked, first, last, found)
-        for first, last in zip(edges[:-1], edges[1:], strict=True)
+        joblib.delayed(_passes)(
+            prints.first, prints.indptr, prints.targets, marked, start, stop, found
+        )
+        for start, stop in zip(edges[:-1], edges[1:], strict=True)
     )
     return np.flatnonzero(found)

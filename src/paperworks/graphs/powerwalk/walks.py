@@ -23,9 +23,13 @@ import numpy as np
 
 from paperworks.graphs.powerwalk.index import Fingerprints, Graph
 
-GROUPS = 4
-"""The walks of a vertex are drawn in so many independent groups; how these differ tells how far
-the fingerprint is from the truth."""
+GROUP = 16
+"""Walks that start together. A vertex has several groups, drawn independently and kept apart: a
+query takes as many of them as its flow at the vertex deserves, and how they differ tells how far
+they are from the truth."""
+LEAST_GROUPS = 2
+MOST_TIMES = 16
+"""A vertex has so many times the mean number of walks at most."""
 
 _LEAST_WORK = 1 << 20  # visits of a chunk, and
 _WORK_PER_VERTEX = 8  # more on a large graph, so that clearing the counters does not weigh
@@ -117,111 +121,107 @@ def _walk(indptr, indices, cumulative, start, walkers, go_on, state, slot, here,
 
 @numba.njit(cache=True, nogil=True)
 def _walk_rows(
-    indptr, indices, cumulative, rows, walks, groups, restart, seed, targets, counts, sizes, moments
+    indptr, indices, cumulative, rows, groups, restart, seed, targets, counts, sizes, moments
 ):
-    """Fingerprints of `rows` one after another, as far as `targets` has room; rows done.
+    """Walk `groups[i]` groups from ``rows[i]``, row by row, as far as `targets` has room.
 
-    `moments[i]` gets the sums over the fingerprint of row i of the squared counts within groups
-    and of the squared counts of all groups together.
+    `sizes` gets the length of each group; `moments[i]` the mean squared length of a group's
+    counts as vectors, and how much groups scatter about their mean (with ``groups - 1``).
+    Returns rows, groups and targets done.
     """
     n = indptr.size - 1
     slot = np.full(n, -1, dtype=np.int32)
-    total = np.zeros(n, dtype=np.int32)
-    own = np.zeros(n, dtype=np.int32)
-    per_group = walks // groups
-    here = np.empty((2, per_group), dtype=np.int64)
-    there = np.empty((2, per_group), dtype=np.int64)
+    total, own = np.zeros(n, dtype=np.int32), np.zeros(n, dtype=np.int32)
     seen = np.empty(n, dtype=np.int32)
-    used = 0
-    largest = 0
+    here, there = np.empty((2, GROUP), dtype=np.int64), np.empty((2, GROUP), dtype=np.int64)
+    used, done = 0, 0
     for i in range(rows.size):
         row = rows[i]
-        start, squares = used, 0.0
-        overflow = False
-        for group in range(groups):
-            state = _mix(
-                _mix(np.uint64(seed) + _GOLDEN) ^ (np.uint64(row * groups + group) * _GOLDEN)
-            )
+        start, squares, of_all = used, 0.0, 0.0
+        of_row = _mix(_mix(np.uint64(seed) + _GOLDEN) ^ (np.uint64(row) * _GOLDEN))
+        for group in range(groups[i]):
+            state = _mix(of_row + np.uint64(group) * _MIX_1)
             found = _walk(
-                indptr, indices, cumulative, row, per_group, 1.0 - restart, state,
+                indptr, indices, cumulative, row, GROUP, 1.0 - restart, state,
                 slot, here, there, seen, own,
             )  # fmt: skip
+            if used + found > targets.size:
+                for k in range(found):
+                    own[seen[k]] = 0
+                return i, done, start
             for k in range(found):
                 w = seen[k]
-                squares += float(own[w]) * float(own[w])
-                if total[w] == 0:
-                    if used == targets.size:
-                        overflow = True
-                    else:
-                        targets[used] = w
-                        used += 1
-                if not overflow:
-                    total[w] += own[w]
+                count = own[w]
                 own[w] = 0
-        of_all = 0.0
+                targets[used], counts[used] = w, count
+                used += 1
+                squares += float(count) * float(count)
+                of_all += (2.0 * total[w] + count) * count
+                total[w] += count
+            sizes[done + group] = found
         for k in range(start, used):
-            w = targets[k]
-            counts[k] = total[w]
-            largest = max(largest, total[w])
-            of_all += float(total[w]) * float(total[w])
-            total[w] = 0
-        if overflow:
-            return i, start, largest
-        sizes[i] = used - start
-        moments[i, 0], moments[i, 1] = squares, of_all
-    return rows.size, used, largest
+            total[targets[k]] = 0
+        done += groups[i]
+        moments[i, 0] = squares / groups[i]
+        moments[i, 1] = max(squares - of_all / groups[i], 0.0) / (groups[i] - 1)
+    return rows.size, done, used
 
 
-def _chunk(graph: Graph, rows: np.ndarray, walks: int, restart: float, seed: int) -> Fingerprints:
+def _chunk(
+    graph: Graph, rows: np.ndarray, groups: np.ndarray, restart: float, seed: int
+) -> Fingerprints:
     """The fingerprints of some rows."""
-    n = graph.indptr.size - 1
-    room = int(min(n, 1.3 * walks / restart + 64) * rows.size) + 1024
     parts = []
+    room = int(groups.sum() * 1.1 * min(graph.n_nodes, GROUP / restart)) + 1024
     while rows.size:
-        targets, counts = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.uint32)
-        sizes, moments = np.empty(rows.size, dtype=np.int64), np.empty((rows.size, 2))
-        done, used, largest = _walk_rows(
-            graph.indptr, graph.indices, graph.cumulative, rows, walks, GROUPS, restart,
-            seed, targets, counts, sizes, moments,
-        )  # fmt: skip
-        parts.append(
-            _summed(targets[:used], counts[:used], sizes[:done], moments[:done], restart, walks)
+        targets, counts = np.empty(room, dtype=np.int32), np.empty(room, dtype=np.int32)
+        sizes, moments = np.empty(groups.sum(), dtype=np.int64), np.empty((rows.size, 2))
+        done, group, used = _walk_rows(
+            *graph.arrays, rows, groups, restart, seed, targets, counts, sizes, moments
         )
-        rows = rows[done:]
+        most = counts[:used].max(initial=0)
+        kind = next(k for k in (np.uint8, np.uint16, np.uint32) if most <= np.iinfo(k).max)
+        parts.append(
+            Fingerprints(
+                _sums(groups[:done]),
+                _sums(sizes[:group]),
+                targets[:used].copy(),
+                counts[:used].astype(kind),
+                ((restart / GROUP) ** 2 * moments[:done]).astype(np.float32),
+            )
+        )
+        rows, groups = rows[done:], groups[done:]
         room *= 1 if done else 2  # a row alone may need more
     return Fingerprints.concatenate(parts)
 
 
-def _summed(
-    targets: np.ndarray,
-    counts: np.ndarray,
-    sizes: np.ndarray,
-    moments: np.ndarray,
-    restart: float,
-    walks: int,
-) -> Fingerprints:
-    """Counts of the loop as fingerprints with what is known of their errors."""
-    indptr = np.zeros(sizes.size + 1, dtype=np.int64)
-    np.cumsum(sizes, out=indptr[1:])
-    within, of_all = moments.T
-    unit_ = (restart / walks) ** 2
-    # The variance of a sum of independent groups, from how the groups differ among themselves.
-    variance = unit_ * np.maximum(within - of_all / GROUPS, 0.0) * GROUPS / (GROUPS - 1)
-    kind = np.uint16 if counts.max(initial=0) <= np.iinfo(np.uint16).max else np.uint32
-    return Fingerprints(
-        indptr,
-        targets.copy(),
-        counts.astype(kind),
-        variance.astype(np.float32),
-        (unit_ * of_all).astype(np.float32),
-    )
+def _sums(sizes: np.ndarray) -> np.ndarray:
+    return np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes, dtype=np.int64)])
+
+
+def groups_of(graph: Graph, walks: int) -> np.ndarray:
+    """How many groups of walks start at each vertex, (n,) int64: more where much flow arrives.
+
+    In proportion to the chance of a step that arrives, from a vertex drawn at random: a vertex
+    that many others point to is in most queries, with a large flow. ``walks`` is about the mean.
+    """
+    counts = np.diff(graph.indptr)
+    if graph.cumulative.size:
+        chances = np.diff(graph.cumulative, prepend=0.0)
+        starts = graph.indptr[:-1][counts > 0]
+        chances[starts] = graph.cumulative[starts]
+    else:
+        chances = np.repeat(1.0 / np.maximum(counts, 1), counts)
+    arriving = np.bincount(graph.indices, weights=chances, minlength=graph.n_nodes)
+    base = walks / GROUP
+    return np.clip(np.rint(base * arriving), LEAST_GROUPS, MOST_TIMES * base).astype(np.int64)
 
 
 def fingerprints(
     graph: Graph,
     rows: np.ndarray,
+    groups: np.ndarray,
     *,
-    walks: int,
     restart: float,
     seed: int,
     n_jobs: int | None = None,
@@ -235,7 +235,9 @@ def fingerprints(
         The whole graph.
     rows : (k,) int64
         The vertices to start from.
-    walks, restart, seed
+    groups : (k,) int64
+        How many groups of `GROUP` walks start there, 2 or more.
+    restart, seed
         As in :class:`PowerWalk`.
     n_jobs : int, optional
         Threads, as joblib counts them. The result does not depend on it.
@@ -244,19 +246,19 @@ def fingerprints(
 
     Notes
     -----
-    O(walks / restart) steps a row, and as many numbers of memory at most. A thread holds about
+    O(GROUP / restart) steps a group, and as many numbers of memory at most. A thread holds about
     16 bytes for every vertex of the graph besides.
     """
     work = max(_LEAST_WORK, _WORK_PER_VERTEX * graph.n_nodes)
-    step = max(1, int(work * restart / walks))
-    pieces = [rows[at : at + step] for at in range(0, rows.size, step)]
+    pieces = np.cumsum(groups) // max(1, int(work * restart / GROUP))
+    edges = [0, *(np.flatnonzero(np.diff(pieces)) + 1).tolist(), rows.size]
+    spans = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
     chunks: Iterator[Fingerprints] = joblib.Parallel(
         n_jobs=n_jobs, backend="threading", return_as="generator"
-    )(joblib.delayed(_chunk)(graph, piece, walks, restart, seed) for piece in pieces)
-    done, parts = 0, []
-    for piece, chunk in zip(pieces, chunks, strict=True):
+    )(joblib.delayed(_chunk)(graph, rows[of], groups[of], restart, seed) for of in spans)
+    parts = []
+    for of, chunk in zip(spans, chunks, strict=True):
         parts.append(chunk)
-        done += piece.size
         if progress is not None:
-            progress(done, rows.size)
+            progress(of.stop, rows.size)
     return Fingerprints.concatenate(parts)
