@@ -31,7 +31,7 @@ end is looked at several times more."""
 LEFT = 0.5
 """Of the squared error asked for may remain when all groups of a fingerprint are taken."""
 BUCKETS = 280
-_LEAST = -250  # exponent of the lowest bucket
+LEAST = -250  # exponent of the lowest bucket
 
 
 @numba.njit(cache=True, nogil=True, inline="always")
@@ -55,14 +55,14 @@ def _cut(flow, standing, count, indptr, first, facts, work, allowed, errors):
         if error > 0.0:
             total += error
             share = error / (EDGE * (indptr[v + 1] - indptr[v]) + work)
-            errors[min(max(math.frexp(share)[1] - _LEAST, 0), BUCKETS - 1)] += error
+            errors[min(max(math.frexp(share)[1] - LEAST, 0), BUCKETS - 1)] += error
     if total <= 2.0 * allowed:
         return 0.0
     below = 0.0
     for bucket in range(BUCKETS):
         below += errors[bucket]
         if below > allowed:
-            return 2.0 ** (bucket + _LEAST - 1)
+            return 2.0 ** (bucket + LEAST - 1)
     return 0.0
 
 

@@ -7,6 +7,7 @@ checksum that the header names.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import struct
@@ -122,6 +123,16 @@ def read(
         if verify and _checksum(arrays[name]) != entry["crc32"]:
             raise IndexFileError(f"{path} is damaged in {name!r}: build the index anew")
     return found["about"], arrays
+
+
+def digest(about: Mapping[str, Any], arrays: Mapping[str, Any]) -> str:
+    """A short text that is another for other contents."""
+    found = hashlib.sha256(json.dumps(dict(about), sort_keys=True).encode())
+    for name, array in arrays.items():
+        held = np.ascontiguousarray(array)
+        found.update(f"{name} {held.dtype.str} {held.shape}".encode())
+        found.update(held.reshape(-1).view(np.uint8).data)
+    return found.hexdigest()[:32]
 
 
 def _truncated(path: Path, detail: str = "its header is cut") -> str:
