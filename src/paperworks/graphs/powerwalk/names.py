@@ -9,6 +9,14 @@ from typing import Any
 import numpy as np
 
 
+class UnknownNodeError(KeyError):
+    """A node that is not in the graph."""
+
+    def __str__(self) -> str:
+        # A KeyError would show its message in quotes.
+        return str(self.args[0])
+
+
 class Names:
     """Finds the numbers of nodes by their names.
 
@@ -43,7 +51,7 @@ class Names:
             wanted = np.asarray(listed)
             if wanted.dtype.kind not in "iu" or wanted.ndim != 1:
                 wrong = next((x for x in listed if not isinstance(x, (int, np.integer))), listed)
-                raise KeyError(f"node {wrong!r} is not in the graph, whose nodes are integers")
+                raise UnknownNodeError(f"node {wrong!r} is not in the graph, whose nodes are integers")
             if self._counted:
                 bad = (wanted < 0) | (wanted >= len(self.values))
                 found = wanted.astype(np.int64)
@@ -52,14 +60,14 @@ class Names:
                 found = self._order[np.minimum(at, len(self.values) - 1)]
                 bad = self.values[found] != wanted
             if bad.any():
-                raise KeyError(f"node {wanted[bad][0]} is not in the graph")
+                raise UnknownNodeError(f"node {wanted[bad][0]} is not in the graph")
             return found
         found = np.empty(len(listed), dtype=np.int64)
         for i, name in enumerate(listed):
             try:
                 found[i] = self._places[name.item() if isinstance(name, np.generic) else name]
             except (KeyError, TypeError):
-                raise KeyError(f"node {name!r} is not in the graph") from None
+                raise UnknownNodeError(f"node {name!r} is not in the graph") from None
         return found
 
     def distribution(self, source: Any) -> tuple[np.ndarray, np.ndarray]:
