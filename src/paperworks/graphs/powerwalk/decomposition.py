@@ -28,6 +28,7 @@ from paperworks.graphs.powerwalk.walks import unit
 EDGE = 4.0
 """What an edge costs that flow passes, in units of a target of a fingerprint: the vertex at its
 end is looked at several times more."""
+TRIES = 3
 LEFT = 0.5
 """Of the squared error asked for may remain when all groups of a fingerprint are taken."""
 BUCKETS = 280
@@ -112,6 +113,47 @@ def _round(
     return kept, scored, moving
 
 
+@numba.njit(cache=True, nogil=True, inline="always")
+def _shared(f, grain, groups, own, variance):
+    """Groups that a flow takes, and its squared error; `own` is a group's sum of squares."""
+    if f < grain:
+        return 0, f * f * variance + (grain - f) * f * own
+    if grain > 0.0:
+        groups = min(groups, int(math.ceil(f / grain)))
+    return groups, f * f * variance / groups
+
+
+@numba.njit(cache=True, nogil=True)
+def _grain(flow, standing, count, first, facts, allowed):
+    """The largest flow for a group with which the squared error is `allowed`, about; never less.
+
+    The error grows with it at most in proportion: so each try is safe to be put up by as much as
+    the error lacks, and is checked.
+    """
+    least = spread = 0.0
+    for i in range(count):
+        v = standing[i]
+        least += _error(flow[v], v, first, facts)
+        spread += flow[v] * max(facts[v, 0], facts[v, 1])
+    if least >= allowed or spread == 0.0:
+        return 0.0
+    grain = (allowed - least) / spread
+    tried = grain
+    for _ in range(TRIES):
+        error = 0.0
+        for i in range(count):
+            v = standing[i]
+            groups = first[v + 1] - first[v]
+            error += _shared(flow[v], tried, groups, facts[v, 0], facts[v, 1])[1]
+        if error > allowed:
+            break
+        grain = tried
+        if error > 0.8 * allowed:
+            break
+        tried *= min((allowed - least) / max(error - least, 0.1 * (allowed - least)), 4.0)
+    return grain
+
+
 @numba.njit(cache=True, nogil=True)
 def decompose(
     rows, weights, graph, prints, restart, group_walks, work, target, most_rounds, fixed, chance,
@@ -152,16 +194,12 @@ def decompose(
         if moving == 0:
             break
         rounds += 1
-    error = left = spread = 0.0
+    left = 0.0
     for i in range(count):
-        v = standing[i]
-        f = flow[v]
-        left += f
-        error += _error(f, v, first, facts)
-        spread += f * max(facts[v, 0], facts[v, 1])
+        left += flow[standing[i]]
     grain = 0.0  # the flow that a group is worth: at less, it is taken at random
-    if not fixed and allowed > error and spread > 0.0:
-        grain = (allowed - error) / spread
+    if not fixed:
+        grain = _grain(flow, standing, count, first, facts, allowed)
     along = unit(chance, rows[0], 0)
     error = 0.0
     for i in range(count):
@@ -171,18 +209,14 @@ def decompose(
         if scores[v] == 0.0:
             touched[scored], scored = v, scored + 1
         scores[v] += restart * f
-        groups = first[v + 1] - first[v]
-        if f < grain:
-            error += f * f * facts[v, 1] + (grain - f) * f * facts[v, 0]
+        groups, of_it = _shared(f, grain, first[v + 1] - first[v], facts[v, 0], facts[v, 1])
+        error += of_it
+        if groups == 0:
             along += f / grain
             if along < 1.0:
                 continue
             along -= 1.0
             f, groups = grain, 1
-        else:
-            if grain > 0.0:
-                groups = min(groups, int(math.ceil(f / grain)))
-            error += f * f * facts[v, 1] / groups
         scale = f * restart / (groups * group_walks)
         for k in range(starts[first[v]], starts[first[v] + groups]):
             w = targets[k]
