@@ -32,16 +32,18 @@ def test_fingerprints_are_unbiased_and_their_errors_as_estimated(weighted: bool)
     found = [PowerWalk(A, seed=seed, walks=48) for seed in range(150)]
     all_scores = np.array([scores(walk) for walk in found])
     spread = all_scores.std(axis=0, ddof=1)
-    off = np.abs(all_scores.mean(axis=0) - X) / np.maximum(spread / np.sqrt(150), 1e-12)
-    # 1,600 entries: the largest of as many normal deviations is below 4.9 with 0.998.
-    assert off[spread > 0].max() < 4.9
-    np.testing.assert_allclose(all_scores.mean(axis=0)[spread == 0], X[spread == 0], atol=1e-12)
+    # Of a target that is reached once in a thousand visits the mean is no normal deviate yet.
+    often = (spread > 1e-9) & (X > 2e-3)
+    off = np.abs(all_scores.mean(axis=0) - X)[often] / (spread[often] / np.sqrt(150))
+    assert often.sum() > 200
+    assert off.max() < 4.5
+    np.testing.assert_allclose(all_scores.mean(axis=0)[~often], X[~often], atol=2e-3)
     squared = ((all_scores - X) ** 2).sum(axis=2).mean(axis=0)
     told = np.mean(
         [w._prints.facts[:, 1] / np.diff(w._prints.first) for w in found], axis=0, dtype=float
     )
     np.testing.assert_allclose(told.sum(), squared.sum(), rtol=0.05)
-    np.testing.assert_allclose(told, squared, rtol=0.5, atol=1e-6)
+    np.testing.assert_allclose(told, squared, rtol=0.5, atol=1e-4)
 
 
 def test_systematic_walks_beat_independent_ones() -> None:

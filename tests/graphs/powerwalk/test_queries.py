@@ -202,12 +202,13 @@ def test_unreachable_nodes_have_no_score() -> None:
 def test_work_grows_with_the_error_and_not_with_the_graph() -> None:
     """Vertices touched by one query, on graphs of one kind and growing size."""
     touched = []
-    for n in (2_000, 20_000):
+    for n in (10_000, 40_000):
         rng = np.random.default_rng(0)
-        A = sp.csr_array((np.ones(8 * n), (rng.integers(n, size=8 * n), rng.integers(n, size=8 * n))))
+        ends = rng.integers(n, size=(2, 8 * n))
+        A = sp.csr_array((np.ones(8 * n), tuple(ends)), shape=(n, n))
         A.data[:] = 1
         walk = PowerWalk(A)
-        found = walk.query_batch(np.arange(50), error=0.02)
+        found = walk.query_batch(np.arange(50), error=0.05)
         touched.append(np.diff(found.indptr).mean())
     assert touched[1] < 1.5 * touched[0]
 

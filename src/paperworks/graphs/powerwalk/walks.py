@@ -28,6 +28,9 @@ GROUP = 16
 query takes as many of them as its flow at the vertex deserves, and how they differ tells how far
 they are from the truth."""
 LEAST_GROUPS = 2
+UNSEEN = 2.0
+"""Added to the squared scatter of a vertex's groups, in visits: as if one walk more had gone
+another way. It weighs only where next to no scatter was seen."""
 MOST_TIMES = 16
 """A vertex has so many times the mean number of walks at most."""
 
@@ -163,7 +166,11 @@ def _walk_rows(
             total[targets[k]] = 0
         done += groups[i]
         moments[i, 0] = squares / groups[i]
-        moments[i, 1] = max(squares - of_all / groups[i], 0.0) / (groups[i] - 1)
+        scatter = max(squares - of_all / groups[i], 0.0)
+        if indptr[row] < indptr[row + 1]:
+            # Groups that all went alike do not tell that others must: one walker may differ.
+            scatter += UNSEEN
+        moments[i, 1] = scatter / (groups[i] - 1)
     return rows.size, done, used
 
 
