@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from typing import Any
 
 import joblib
 
@@ -39,11 +40,12 @@ def ray_parallel(jobs: int, *, restarts: int = 0) -> joblib.Parallel:
     register_ray()
     if not ray.is_initialized():
         address = os.environ.get("RAY_ADDRESS")
+        options: dict[str, Any] = {} if address else {"include_dashboard": False}
         ray.init(
             address=address,
             log_to_driver=False,
             logging_level=logging.ERROR,
-            **({} if address else {"include_dashboard": False}),
+            **options,
         )
     again = {"max_restarts": restarts, "max_task_retries": restarts} if restarts else {}
     return joblib.Parallel(n_jobs=jobs, backend="ray", batch_size=1, ray_remote_args=again or None)

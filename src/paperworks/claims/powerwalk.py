@@ -76,9 +76,7 @@ def exact(A: sp.csr_array, sources: np.ndarray) -> np.ndarray:
         p = new
 
 
-def end_points(
-    A: sp.csr_array, source: int, walks: int, rng: np.random.Generator
-) -> np.ndarray:
+def end_points(A: sp.csr_array, source: int, walks: int, rng: np.random.Generator) -> np.ndarray:
     """The vertices at which independent walks from a source stop."""
     at = np.full(walks, source)
     walking = np.arange(walks)

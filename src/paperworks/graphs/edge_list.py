@@ -110,7 +110,9 @@ def _integers(path: Path, weighted: bool | None, progress: Any) -> tuple[np.ndar
             width = columns
             if weighted and width == 2:
                 raise ValueError(f"{path} has no third column, and weighted=True needs one")
-        parts.append(tuple(part[:edges].copy() for part in (sources, targets, weights)[: width or 2]))
+        parts.append(
+            tuple(part[:edges].copy() for part in (sources, targets, weights)[: width or 2])
+        )
     if not parts:
         return np.empty(0), np.empty(0)
     held = [part for part in parts if part[0].size]

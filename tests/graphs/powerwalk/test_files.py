@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from pathlib import Path
@@ -37,7 +36,7 @@ def test_a_saved_index_comes_back(tmp_path: Path, weighted: bool, verify: bool) 
     assert size == (tmp_path / "graph.ppr").stat().st_size
     loaded = PowerWalk.load(tmp_path / "graph.ppr", verify=verify)
     same(walk, loaded)
-    assert os.listdir(tmp_path) == ["graph.ppr"]
+    assert [each.name for each in tmp_path.iterdir()] == ["graph.ppr"]
     base = loaded._prints.targets
     while base.base is not None and not isinstance(base, np.memmap):
         base = base.base
@@ -58,9 +57,7 @@ def test_names_are_kept(tmp_path: Path) -> None:
 def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
     PowerWalk(random_graph(30, 100, 1)).save(tmp_path / "whole")
     content = (tmp_path / "whole").read_bytes()
-    arrays_end = max(
-        start + size for start, size in places(tmp_path / "whole").values()
-    )
+    arrays_end = max(start + size for start, size in places(tmp_path / "whole").values())
     for length in [0, 5, 15, 30, 500, *np.linspace(1000, arrays_end - 1, 30).astype(int)]:
         (tmp_path / "cut").write_bytes(content[:length])
         with pytest.raises(file.IndexFileError, match="truncated|no index"):
@@ -109,7 +106,9 @@ def test_another_version_is_refused(tmp_path: Path) -> None:
     with pytest.raises(file.IndexFileError, match="version 2, and this paperworks reads version 1"):
         PowerWalk.load(path)
     header = b'{"about": {}, "arrays": {}}'
-    path.write_bytes(struct.pack("<8sIII", b"PPRINDEX", 1, len(header), zlib.crc32(header)) + header)
+    path.write_bytes(
+        struct.pack("<8sIII", b"PPRINDEX", 1, len(header), zlib.crc32(header)) + header
+    )
     with pytest.raises(file.IndexFileError, match="holds no whole index"):
         PowerWalk.load(path)
 
@@ -119,11 +118,13 @@ def test_a_failed_save_leaves_the_old_index(tmp_path: Path, monkeypatch) -> None
     walk = PowerWalk(nx.path_graph(30))
     walk.save(path)
     before = path.read_bytes()
-    monkeypatch.setattr(file, "_up", lambda offset: 1 / 0 if offset > 900 else -(-offset // 64) * 64)
+    monkeypatch.setattr(
+        file, "_up", lambda offset: 1 / 0 if offset > 900 else -(-offset // 64) * 64
+    )
     with pytest.raises(ZeroDivisionError):
         PowerWalk(nx.path_graph(300)).save(path)
     assert path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["graph.ppr"]
+    assert [each.name for each in tmp_path.iterdir()] == ["graph.ppr"]
 
 
 @given(st.integers(0, 10_000), st.booleans(), st.booleans())

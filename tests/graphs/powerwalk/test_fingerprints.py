@@ -5,11 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import scipy.sparse as sp
+from ppr_exact import chances, random_graph
 
 from paperworks.graphs import PowerWalk
 from paperworks.graphs.powerwalk.walks import GROUP, LEAST_GROUPS
-
-from ppr_exact import chances, random_graph
 
 
 def scores(walk: PowerWalk) -> np.ndarray:

@@ -135,13 +135,13 @@ def test_largest_is_a_sort(values: list[float], top: int, random) -> None:
 
 def test_batches_give_what_single_queries_give(walk, monkeypatch) -> None:
     sources = np.arange(120).repeat(3)
+    seen: list[tuple[int, int]] = []
     for options in ({"top": 4}, {}, {"rounds": 1}):
         whole = walk.query_batch(sources, n_jobs=1, **options)
         monkeypatch.setattr("paperworks.graphs.powerwalk.power._BLOCK", 7)
         monkeypatch.setattr("paperworks.graphs.powerwalk.power._ROOM", 50)
-        seen: list[tuple[int, int]] = []
         pieces = walk.query_batch(
-            sources, n_jobs=3, progress=lambda done, total: seen.append((done, total)), **options
+            sources, n_jobs=3, progress=lambda *both: seen.append(both), **options
         )
         assert seen[-1] == (360, 360)
         monkeypatch.undo()

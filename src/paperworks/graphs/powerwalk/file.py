@@ -34,7 +34,7 @@ class IndexFileError(ValueError):
 def _checksum(array: np.ndarray) -> int:
     found, flat = 0, array.reshape(-1).view(np.uint8)
     for at in range(0, flat.size, _PIECE):
-        found = zlib.crc32(flat[at : at + _PIECE], found)
+        found = zlib.crc32(flat[at : at + _PIECE].data, found)
     return found
 
 

@@ -59,9 +59,7 @@ class Graph:
         matrix = graph.adjacency
         if graph.n_nodes > np.iinfo(np.int32).max:
             raise ValueError(f"at most 2**31 - 1 vertices are possible, got {graph.n_nodes}")
-        return cls.of(
-            matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data
-        )
+        return cls.of(matrix.indptr.astype(np.int64), matrix.indices.astype(np.int32), matrix.data)
 
     @classmethod
     def of(cls, indptr: np.ndarray, indices: np.ndarray, weights: np.ndarray) -> Graph:

@@ -51,7 +51,9 @@ class Names:
             wanted = np.asarray(listed)
             if wanted.dtype.kind not in "iu" or wanted.ndim != 1:
                 wrong = next((x for x in listed if not isinstance(x, (int, np.integer))), listed)
-                raise UnknownNodeError(f"node {wrong!r} is not in the graph, whose nodes are integers")
+                raise UnknownNodeError(
+                    f"node {wrong!r} is not in the graph, whose nodes are integers"
+                )
             if self._counted:
                 bad = (wanted < 0) | (wanted >= len(self.values))
                 found = wanted.astype(np.int64)

@@ -173,7 +173,7 @@ class PartitionedPowerWalk:
         bare = object.__new__(PowerWalk)
         bare.restart = float(restart)
         bare._hold(held, whole.nodes)
-        about = {
+        about: dict[str, Any] = {
             "restart": float(restart), "walks": int(walks), "seed": int(seed),
             "directed": whole.directed, "parts": int(parts), "weight": held.weight,
         }  # fmt: skip

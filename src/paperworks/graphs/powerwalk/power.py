@@ -457,9 +457,7 @@ class Plan:
             gain=gain,
         )  # fmt: skip
 
-    def results(
-        self, pieces: list[tuple[np.ndarray, ...]], names: np.ndarray
-    ) -> PersonalizedRanks:
+    def results(self, pieces: list[tuple[np.ndarray, ...]], names: np.ndarray) -> PersonalizedRanks:
         """The answers, one after another, each with its largest scores first."""
         if not pieces:
             none = np.empty(0)

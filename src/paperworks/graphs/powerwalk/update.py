@@ -141,7 +141,8 @@ def rows_that_pass(
     prints: Fingerprints, changed: np.ndarray, groups: np.ndarray, n_jobs: int | None
 ) -> np.ndarray:
     """Rows whose walks passed one of `changed`, these themselves, and rows whose number of groups
-    is another than that in `groups`, (n,), new rows among them."""
+    is another than that in `groups`, (n,), new rows among them.
+    """
     marked = np.zeros(groups.size, dtype=np.bool_)
     marked[changed] = True
     found = marked.copy()
