@@ -34,7 +34,7 @@ def read_edge_list(
     ids: Literal["int", "str"] = "int",
     progress: Callable[[int, int], object] | None = None,
 ) -> WeightedGraph:
-    """Read a graph from a file of edges.
+    r"""Read a graph from a file of edges.
 
     Parameters
     ----------
@@ -72,7 +72,7 @@ def read_edge_list(
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     file = Path(folder, "edges.txt")
-    ...     _ = file.write_text("# from to\\n10 20\\n20\\t40\\n")
+    ...     _ = file.write_text("# from to\n10 20\n20\t40\n")
     ...     read_edge_list(file)
     WeightedGraph(3 nodes, 2 directed edges)
     """

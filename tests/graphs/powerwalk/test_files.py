@@ -60,7 +60,7 @@ def test_a_cut_file_is_refused_wherever_it_was_cut(tmp_path: Path) -> None:
     arrays_end = max(start + size for start, size in places(tmp_path / "whole").values())
     for length in [0, 5, 15, 30, 500, *np.linspace(1000, arrays_end - 1, 30).astype(int)]:
         (tmp_path / "cut").write_bytes(content[:length])
-        with pytest.raises(file.IndexFileError, match="truncated|no index"):
+        with pytest.raises(file.IndexFileError, match=r"truncated|no index"):
             PowerWalk.load(tmp_path / "cut", verify=False)
 
 

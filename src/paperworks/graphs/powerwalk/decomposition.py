@@ -119,7 +119,7 @@ def _shared(f, grain, groups, own, variance):
     if f < grain:
         return 0, f * f * variance + (grain - f) * f * own
     if grain > 0.0:
-        groups = min(groups, int(math.ceil(f / grain)))
+        groups = min(groups, math.ceil(f / grain))
     return groups, f * f * variance / groups
 
 

@@ -511,7 +511,7 @@ def _shares(indptr, indices, data, groups, facts, allowed, fixed, chance):
                 continue
             taken[i] = int(groups[v])
             if grain > 0.0:
-                taken[i] = min(taken[i], int(math.ceil(f / grain)))
+                taken[i] = min(taken[i], math.ceil(f / grain))
             squared[q] += f * f * facts[v, 1] / taken[i]
     return values, taken, squared
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable, Iterable
+from itertools import pairwise
 from typing import Any, Literal
 
 import joblib
@@ -268,7 +269,8 @@ class PowerWalk:
                 plan.starts[first : last + 1] - a, plan.rows[a:b], plan.weights[a:b],
                 plan.targets[first:last], plan.mass[first:last], plan.gain, self._graph.arrays,
                 self._prints.arrays, self.restart, GROUP,
-                self._prints.targets.size / (self._prints.indptr.size - 1), plan.rounds, plan.fixed, self.seed,
+                self._prints.targets.size / (self._prints.indptr.size - 1), plan.rounds,
+                plan.fixed, self.seed,
                 plan.top, room,
             )  # fmt: skip
             pieces.append(tuple(piece))
@@ -469,7 +471,7 @@ class Plan:
         sizes, rows, scores, numbers = (np.concatenate(part) for part in zip(*pieces, strict=True))
         indptr = np.concatenate([[0], np.cumsum(sizes)])
         if not self.top:
-            for a, b in zip(indptr[:-1], indptr[1:], strict=True):
+            for a, b in pairwise(indptr):
                 order = np.lexsort((rows[a:b], -scores[a:b]))
                 rows[a:b], scores[a:b] = rows[a:b][order], scores[a:b][order]
         errors = numbers[:, 0]

@@ -142,8 +142,8 @@ def answer(
     for q in range(queries):
         of = slice(starts[q], starts[q + 1])
         found, error, left, rounds = decompose(
-            rows[of], weights[of], graph, prints, restart, group_walks, work, targets_[q], most_rounds,
-            fixed, chance, flow, scores, standing, touched, moved, errors,
+            rows[of], weights[of], graph, prints, restart, group_walks, work, targets_[q],
+            most_rounds, fixed, chance, flow, scores, standing, touched, moved, errors,
         )  # fmt: skip
         size = min(top, found) if top else found
         if used + size > found_rows.size:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import Any
 
 import joblib
@@ -153,6 +154,6 @@ def rows_that_pass(
         joblib.delayed(_passes)(
             prints.first, prints.indptr, prints.targets, marked, start, stop, found
         )
-        for start, stop in zip(edges[:-1], edges[1:], strict=True)
+        for start, stop in pairwise(edges)
     )
     return np.flatnonzero(found)

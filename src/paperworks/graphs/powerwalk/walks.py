@@ -16,6 +16,7 @@ survive a fork).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import joblib
 import numba
@@ -259,7 +260,7 @@ def fingerprints(
     work = max(_LEAST_WORK, _WORK_PER_VERTEX * graph.n_nodes)
     pieces = np.cumsum(groups) // max(1, int(work * restart / GROUP))
     edges = [0, *(np.flatnonzero(np.diff(pieces)) + 1).tolist(), rows.size]
-    spans = [slice(a, b) for a, b in zip(edges[:-1], edges[1:], strict=True) if b > a]
+    spans = [slice(a, b) for a, b in pairwise(edges) if b > a]
     chunks: Iterator[Fingerprints] = joblib.Parallel(
         n_jobs=n_jobs, backend="threading", return_as="generator"
     )(joblib.delayed(_chunk)(graph, rows[of], groups[of], restart, seed) for of in spans)
