@@ -82,6 +82,17 @@ def test_no_query_is_biased(graph) -> None:
     assert np.mean(off**2) < 1.6  # 120 squared normal deviations
 
 
+def test_groups_taken_at_random_keep_the_mass() -> None:
+    """What thin flow is left out is made up for: all scores add up to 1 as with all groups."""
+    A = sp.csr_array(random_graph(2_000, 60_000, 4) + sp.eye_array(2_000))
+    walk = PowerWalk(A)
+    assert not walk.has_dangling
+    coarse = walk.query_batch(np.arange(0, 2_000, 5), error=0.03)
+    assert coarse.left.mean() > 0.5
+    sums = np.add.reduceat(coarse.scores, coarse.indptr[:-1])
+    assert sums.mean() == pytest.approx(1.0, abs=0.004)
+
+
 def test_the_error_falls_by_the_chance_to_go_on_in_every_round(graph, walk) -> None:
     """The paper's bound in L1: what a round leaves is 1 - c times what was left before."""
     exact = np.array([pagerank(graph, e, dangling="stay") for e in np.eye(120)])
