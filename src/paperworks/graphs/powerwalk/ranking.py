@@ -34,6 +34,13 @@ class PersonalizedRank:
         The nodes by number.
     n_nodes : int
         How many nodes the graph has.
+
+    Examples
+    --------
+    >>> from paperworks.graphs import PowerWalk
+    >>> rank = PowerWalk(([0, 1, 2], [1, 2, 0])).query(0, error=1e-6)
+    >>> rank.nodes.tolist(), rank.scores.round(3).tolist(), rank.converged
+    ([0, 1, 2], [0.389, 0.33, 0.281], True)
     """
 
     nodes: np.ndarray
@@ -76,6 +83,13 @@ class PersonalizedRanks(Sequence[PersonalizedRank]):
     rounds : (q,) int64
     names : (n,) ndarray
         Name of each node by number.
+
+    Examples
+    --------
+    >>> from paperworks.graphs import PowerWalk
+    >>> ranks = PowerWalk(([0, 1, 2], [1, 2, 0])).query_batch([0, 2], top=2, error=1e-6)
+    >>> [each.nodes.tolist() for each in ranks], ranks.scores.round(3).tolist()
+    ([[0, 1], [2, 0]], [0.389, 0.33, 0.389, 0.33])
     """
 
     indptr: np.ndarray
