@@ -13,6 +13,7 @@ from paperworks.cli import (
     compress,
     data,
     diffusion,
+    graph,
     holdout,
     pac_code,
     passk,
@@ -39,6 +40,7 @@ app.add_typer(data.app, name="data", rich_help_panel=CLAIMS)
 app.command("compress", rich_help_panel=TOOLS)(compress.compress)
 app.command("eval", rich_help_panel=TOOLS)(compress.evaluate)
 app.add_typer(diffusion.app, name="diffusion", rich_help_panel=TOOLS)
+app.add_typer(graph.app, name="graph", rich_help_panel=TOOLS)
 app.add_typer(holdout.app, name="holdout", rich_help_panel=TOOLS)
 app.add_typer(pac_code.app, name="pac-code", rich_help_panel=TOOLS)
 app.command("passk", rich_help_panel=TOOLS)(passk.passk)

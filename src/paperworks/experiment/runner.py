@@ -7,7 +7,6 @@ process at a time, or through its Ray backend to a cluster, whose workers do the
 from __future__ import annotations
 
 import importlib.metadata
-import logging
 import os
 import re
 import threading
@@ -18,6 +17,7 @@ from typing import Any
 
 import joblib
 
+from paperworks.engines import ENGINES, ray_parallel
 from paperworks.experiment.claim import Claim
 from paperworks.experiment.fingerprint import fingerprint
 from paperworks.experiment.isolation import preload, run_isolated
@@ -25,8 +25,6 @@ from paperworks.experiment.machine import describe
 from paperworks.experiment.store import Store
 from paperworks.experiment.trial import Outcome, Trial, TrialKey
 from paperworks.experiment.verdict import Verdict, judge
-
-ENGINES = ("local", "ray")
 
 
 @dataclass(frozen=True)
@@ -184,17 +182,7 @@ def _local(trials: Sequence[Trial], jobs: int) -> Generator[tuple[int, Outcome]]
 
 
 def _ray(trials: Sequence[Trial], jobs: int) -> Generator[tuple[int, Outcome]]:
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the ray engine needs the extra: pip install 'paperworks[ray]'"
-        ) from error
-    register_ray()
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    with joblib.Parallel(n_jobs=jobs, backend="ray", batch_size=1) as parallel:
+    with ray_parallel(jobs) as parallel:
         # This backend returns nothing before all that it was given has ended. So it is given one
         # trial per job at a time: an interruption then loses these alone.
         numbered = list(enumerate(trials))

@@ -245,7 +245,7 @@ def _from_edges(
         raise ValueError(f"weights must be numbers: {error}") from None
     ids = np.concatenate([_ids(column) for column in columns[:2]])
     if n_nodes is None:
-        nodes, index = np.unique(ids, return_inverse=True)
+        nodes, index = _numbered(ids)
     else:
         outside = ids.dtype.kind not in "iu" or (ids < 0) | (ids >= n_nodes)
         if np.any(outside):
@@ -256,7 +256,7 @@ def _from_edges(
     _check_weights(values, nodes[rows], nodes[cols])
     if not directed:
         rows, cols = np.minimum(rows, cols), np.maximum(rows, cols)
-    order = np.lexsort((cols, rows))
+    order = np.argsort(rows * n + cols) if n < 2**31 else np.lexsort((cols, rows))
     rows, cols, values = rows[order], cols[order], values[order]
     starts = np.ones(len(values), dtype=bool)
     starts[1:] = (np.diff(rows) != 0) | (np.diff(cols) != 0)
@@ -277,6 +277,17 @@ def _from_edges(
         rows, cols = np.concatenate([rows, cols[off]]), np.concatenate([cols, rows[off]])
         values = np.concatenate([values, values[off]])
     return _checked(sp.coo_array((values, (rows, cols)), shape=(n, n)), nodes, directed)
+
+
+def _numbered(ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different ids, ascending, and which of them each one is."""
+    if ids.dtype.kind in "iu" and ids.size and ids.min() >= 0 and ids.max() < 4 * ids.size:
+        # Few gaps: a table of all ids up to the largest takes no sorting.
+        there = np.zeros(int(ids.max()) + 1, dtype=bool)
+        there[ids] = True
+        nodes = np.flatnonzero(there).astype(ids.dtype)
+        return nodes, (np.cumsum(there) - 1)[ids]
+    return np.unique(ids, return_inverse=True)
 
 
 def _ids(column: np.ndarray) -> np.ndarray:
