@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import joblib
@@ -15,7 +16,7 @@ def ray_parallel(jobs: int, *, restarts: int = 0) -> joblib.Parallel:
     """A ``joblib.Parallel`` whose workers are processes of a Ray cluster.
 
     The cluster is the one that ``RAY_ADDRESS`` names, or one started on this machine. Results
-    come back only when all tasks of a call have ended.
+    come back only when all tasks of a call have ended; see :func:`ray_results`.
 
     Parameters
     ----------
@@ -49,3 +50,17 @@ def ray_parallel(jobs: int, *, restarts: int = 0) -> joblib.Parallel:
         )
     again = {"max_restarts": restarts, "max_task_retries": restarts} if restarts else {}
     return joblib.Parallel(n_jobs=jobs, backend="ray", batch_size=1, ray_remote_args=again or None)
+
+
+def ray_results(
+    tasks: Sequence[Any], jobs: int, *, per_worker: int = 1, restarts: int = 0
+) -> Generator[Any]:
+    """The results of ``joblib.delayed`` tasks on a cluster, in order, some tasks at a time.
+
+    An interruption then loses those alone. With more of them for each worker (``per_worker``)
+    tasks that differ in length even out. ``jobs`` and ``restarts`` as of :func:`ray_parallel`.
+    """
+    with ray_parallel(jobs, restarts=restarts) as parallel:
+        wave = per_worker * parallel._effective_n_jobs()
+        for start in range(0, len(tasks), wave):
+            yield from parallel(tasks[start : start + wave])

@@ -17,7 +17,7 @@ from typing import Any
 
 import joblib
 
-from paperworks.engines import ENGINES, ray_parallel
+from paperworks.engines import ENGINES, ray_results
 from paperworks.experiment.claim import Claim
 from paperworks.experiment.fingerprint import fingerprint
 from paperworks.experiment.isolation import preload, run_isolated
@@ -182,13 +182,8 @@ def _local(trials: Sequence[Trial], jobs: int) -> Generator[tuple[int, Outcome]]
 
 
 def _ray(trials: Sequence[Trial], jobs: int) -> Generator[tuple[int, Outcome]]:
-    with ray_parallel(jobs) as parallel:
-        # This backend returns nothing before all that it was given has ended. So it is given one
-        # trial per job at a time: an interruption then loses these alone.
-        numbered = list(enumerate(trials))
-        for start in range(0, len(trials), jobs):
-            wave = numbered[start : start + jobs]
-            yield from parallel(joblib.delayed(_run)(index, trial, jobs) for index, trial in wave)
+    tasks = [joblib.delayed(_run)(index, trial, jobs) for index, trial in enumerate(trials)]
+    yield from ray_results(tasks, jobs)
 
 
 def _run(

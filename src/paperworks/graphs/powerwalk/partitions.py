@@ -23,7 +23,7 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
-from paperworks.engines import ENGINES, ray_parallel
+from paperworks.engines import ENGINES, ray_parallel, ray_results
 from paperworks.graphs.powerwalk import file
 from paperworks.graphs.powerwalk.decomposition import BUCKETS, EDGE, LEAST, LEFT
 from paperworks.graphs.powerwalk.index import Fingerprints, Graph
@@ -336,13 +336,13 @@ def _workers(engine: str, n_jobs: int) -> joblib.Parallel:
 
 
 def _spread(engine: str, n_jobs: int, task: Any, asked: list[tuple[Any, ...]]) -> Iterator[Any]:
-    """Run a task on each of `asked`, a wave of workers at a time."""
-    if not asked:
-        return
-    with _workers(engine, n_jobs) as workers:
-        wave = workers._effective_n_jobs()
-        for at in range(0, len(asked), wave):
-            yield from workers(joblib.delayed(task)(*each) for each in asked[at : at + wave])
+    """Run a task on each of `asked`."""
+    tasks = [joblib.delayed(task)(*each) for each in asked]
+    if engine == "ray":
+        yield from ray_results(tasks, n_jobs, restarts=RESTARTS)
+    else:
+        threads = joblib.Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")
+        yield from threads(tasks)
 
 
 def _graph_of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:

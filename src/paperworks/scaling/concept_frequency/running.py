@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from paperworks.engines import ray_results
 from paperworks.scaling.concept_frequency.matcher import Matcher
 from paperworks.scaling.concept_frequency.parts import Part
 from paperworks.scaling.concept_frequency.tally import Settings, Tally, count_part
 
 BACKENDS = ("loky", "ray")
 _WAVE = 4
-"""Parts per job that are handed to Ray at once: its joblib backend returns when all have ended."""
+"""Parts per worker that are handed to Ray at once."""
 
 
 def run_parts(
@@ -34,21 +33,8 @@ def run_parts(
         running = joblib.Parallel(n_jobs=n_jobs, return_as="generator_unordered", batch_size=1)
         yield from running(joblib.delayed(_one)(i, parts[i], settings) for i in waiting)
         return
-    try:
-        import ray
-        from ray.util.joblib import register_ray
-    except ModuleNotFoundError as error:
-        raise ModuleNotFoundError(
-            "the ray backend needs the extra: pip install 'paperworks[ray]'"
-        ) from error
-    register_ray()
-    if not ray.is_initialized():
-        ray.init(log_to_driver=False, include_dashboard=False, logging_level=logging.ERROR)
-    jobs = n_jobs if n_jobs > 0 else int(ray.cluster_resources().get("CPU", os.cpu_count() or 1))
-    with joblib.Parallel(n_jobs=jobs, backend="ray", batch_size=1) as parallel:
-        for start in range(0, len(waiting), _WAVE * jobs):
-            wave = waiting[start : start + _WAVE * jobs]
-            yield from parallel(joblib.delayed(_one)(i, parts[i], settings) for i in wave)
+    tasks = [joblib.delayed(_one)(i, parts[i], settings) for i in waiting]
+    yield from ray_results(tasks, n_jobs, per_worker=_WAVE)
 
 
 _kept: dict[Any, Matcher] = {}
