@@ -132,6 +132,6 @@ def _field(data: Any, name: str, axes: Sequence[Axis], used: Tensor) -> Tensor:
         where = tuple(int(i) for i in wrong.nonzero()[0])
         raise ValueError(
             f"{name} is {float(out[where])} at grid index {where}, and at {int(wrong.sum())} "
-            "nodes in all; it must be finite, and below {LARGEST:.0e}"
+            f"nodes in all; it must be finite, and below {LARGEST:.0e}"
         )
     return out

@@ -51,7 +51,7 @@ class Round:
         )
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class GPSolution:
     """The solution of a differential equation as a Gaussian process given its grid values.
 
@@ -86,6 +86,8 @@ class GPSolution:
     >>> x = np.linspace(0, 1, 60)
     >>> solver = GPSolver(PDEOperator.poisson(1), x, components=12)
     >>> solution = solver.solve(-900 * np.sin(30 * x), boundary=np.sin(30 * x))
+    >>> solution  # doctest: +ELLIPSIS
+    GPSolution(60 nodes, converged, residual ..., withheld ...)
     >>> points = np.array([0.123, 0.5])
     >>> mean, std = solution.predict(points, return_std=True)
     >>> bool(np.abs(mean - np.sin(30 * points)).max() < 1e-4)
@@ -106,6 +108,14 @@ class GPSolution:
     _learned: tuple[Mixture, ...]
     _jitter: float
     _scale: float  # of the field; kernels have a variance about 1
+
+    def __repr__(self) -> str:
+        nodes = " x ".join(map(str, self.values.shape))
+        end = "converged" if self.converged else "not converged"
+        return (
+            f"GPSolution({nodes} nodes, {end}, residual {self.residual:.1e}, "
+            f"withheld {self.withheld:.1e})"
+        )
 
     @cached_property
     def _bases(self) -> list[Basis]:
