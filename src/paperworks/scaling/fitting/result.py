@@ -146,6 +146,7 @@ class LawFit:
 
         Examples
         --------
+        >>> from paperworks.scaling import fit_law
         >>> x = np.geomspace(1e3, 1e6, 12)
         >>> fit = fit_law("power-offset", {"tokens": x}, 1.5 + 40 * x**-0.5, resamples=50)
         >>> round(float(fit.predict({"tokens": 1e8}).value), 4)
