@@ -60,14 +60,18 @@ REAL = (
 
 
 def stored(path: str, claim: str) -> dict[str, list[dict[str, float]]]:
-    """Values of the stored trials, by work."""
-    found = defaultdict(list)
+    """Values of the stored trials, by work; of code that changed, the latest."""
+    latest = {}
     rows = sqlite3.connect(path).execute(
-        'SELECT work, "values" FROM trials WHERE claim = ? AND tier = "full" AND status = "ok"',
+        'SELECT work, seed, "values" FROM trials '
+        'WHERE claim = ? AND tier = "full" AND status = "ok" ORDER BY finished',
         (f"log-proximity/{claim}",),
     )
-    for work, values in rows:
-        found[work].append(json.loads(values))
+    for work, seed, values in rows:
+        latest[work, seed] = json.loads(values)
+    found = defaultdict(list)
+    for (work, _), values in latest.items():
+        found[work].append(values)
     return found
 
 
