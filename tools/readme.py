@@ -40,7 +40,7 @@ def papers_table() -> str:
     with Store() as store:
         for paper in registry.papers():
             entries[paper] = [
-                entry for entry in collect(registry.claims(paper), store) if entry.trials
+                entry for entry in collect(registry.claims(paper), store) if entry.complete
             ]
     machines = {
         f"{entry.machine['processor']}, {entry.machine['cores']} cores"

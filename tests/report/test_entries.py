@@ -27,6 +27,9 @@ def test_an_entry_answers_what_a_reader_asks(entries: list[Entry]) -> None:
     assert cheap.command == "paperworks check lion-k/cheap --tier quick --device cpu"
     assert cheap.seconds > 0
     assert cheap.machine["cores"] >= 1
+    assert [e.complete for e in entries] == [True, True, True, False]
+    fewer = Entry(cheap.claim, "quick", "cpu", trials=cheap.trials[:-1])
+    assert not fewer.complete
     assert dear.paper.id == "presto"
     assert [(key.seed, record.outcome.status) for key, record in broken.failures] == [(3, "error")]
     assert (later.tier, later.trials, later.effect_text) == ("full", (), "–")

@@ -59,6 +59,12 @@ class Entry:
         return max((record.finished for _, record in self.trials), default="")
 
     @property
+    def complete(self) -> bool:
+        """Whether every piece of the tier's work has run with every seed of its own."""
+        tier = self.claim.tier(self.tier)
+        return tier is not None and len(self.trials) >= len(tier.works) * tier.seeds
+
+    @property
     def command(self) -> str:
         """The exact command that reproduces this entry."""
         words = ["paperworks", "check", self.claim.id, "--tier", self.tier]
