@@ -22,6 +22,7 @@ kaczmarz   4 for each entry of a row, a row a step, and P for each sweep's resid
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ from paperworks.numerics.equality.inputs import Floats
 from paperworks.numerics.equality.kkt import KKTSystem
 
 
-class Base:
+class Base(ABC):
     """A solution, its residual ``b - A z``, and the system they belong to."""
 
     def __init__(self, system: KKTSystem, b: Floats, z: Floats | None = None) -> None:
@@ -42,9 +43,9 @@ class Base:
         self.residual = b.copy() if z is None else b - system.product(self.z)
         system.work.solves += 1
 
+    @abstractmethod
     def improve(self, target: float) -> bool:
         """Go on until ``norm(residual) <= target``; False where that is out of reach."""
-        raise NotImplementedError
 
     @property
     def norm(self) -> float:

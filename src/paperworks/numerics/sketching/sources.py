@@ -6,6 +6,7 @@ never holds a second copy of A. Blocks that cannot be used raise a ValueError th
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -20,7 +21,7 @@ WALK_NUMBERS = 1 << 21  # numbers of A in one block of a walk where rows have to
 WAVE_NUMBERS = 1 << 22  # numbers of A in one piece of work cut from a stream, 32 MB
 
 
-class Rows:
+class Rows(ABC):
     """What the solvers ask of a source.
 
     Attributes: d columns; k right-hand sides; n rows, None for a stream until its first end;
@@ -32,17 +33,17 @@ class Rows:
     n: int | None
     repeatable: bool
 
+    @abstractmethod
     def sketch(self, sketch: Sketch, n_jobs: int | None) -> Floats:
         """``S [A, b]``, (rows, d + k)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def normal(self, X: Floats, *, use_b: bool, n_jobs: int | None) -> tuple[Floats, Floats]:
         """``A'(use_b * B - A X)``, (d, k), and the squared norms of what is in brackets, (k,)."""
-        raise NotImplementedError
 
+    @abstractmethod
     def gram(self, n_jobs: int | None) -> Floats:
         """``A'A``, (d, d), in one walk."""
-        raise NotImplementedError
 
 
 class ArrayRows(Rows):

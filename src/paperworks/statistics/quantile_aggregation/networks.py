@@ -11,6 +11,7 @@ Departures: no dropout and no search over settings; features and target are stan
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import numpy as np
@@ -28,7 +29,7 @@ from paperworks.statistics.quantile_aggregation.levels import (
 from paperworks.statistics.quantile_aggregation.scores import quantile_scores
 
 
-class _QuantileNet(BaseEstimator):
+class _QuantileNet(BaseEstimator, ABC):
     """What the two share: settings, scaling, the split for early stopping."""
 
     def __init__(
@@ -135,14 +136,17 @@ class _QuantileNet(BaseEstimator):
     _extra_inputs = 0
     _outputs = 1
 
+    @abstractmethod
     def _loss(self, x: Any, y: Any, generator: Any) -> Any:
-        raise NotImplementedError
+        """What an update descends."""
 
+    @abstractmethod
     def _held_out_loss(self, x: Any, y: Any) -> Any:
-        raise NotImplementedError
+        """What decides when to stop."""
 
+    @abstractmethod
     def _predict(self, x: Any) -> FloatArray:
-        raise NotImplementedError
+        """Quantiles of standardised y."""
 
 
 class GaussianQuantileNetwork(_QuantileNet):
