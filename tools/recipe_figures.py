@@ -16,7 +16,7 @@ from paperworks.claims import scaling_law_estimation as claim
 from paperworks.scaling import estimate_recipe
 
 SEEDS = range(5)
-LABELS = (claim.RECIPE, claim.CARRIED, claim.EACH_STEP, claim.CHINCHILLA)
+LABELS = (claim.NAMES["stepwise"], claim.CARRIED, claim.EACH_STEP, claim.CHINCHILLA)
 
 
 def curves(path: Path) -> None:
