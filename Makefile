@@ -22,7 +22,7 @@ help:
 	@echo "make bench   time ours beside the peers; tables go to benchmarks/results"
 	@echo "make docs    serve the documentation on this machine"
 	@echo "make guide   measure what is not yet in the compression guide's tables, and write them"
-	@echo "make readme  run the quick tier again and bring the README's table up to date"
+	@echo "make readme  run the quick tier again; write the README's table and docs/verdicts.md"
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)

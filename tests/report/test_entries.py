@@ -6,9 +6,10 @@ from types import ModuleType
 
 import pytest
 
+from paperworks.experiment import Tier
 from paperworks.experiment.runner import execute, plan
 from paperworks.experiment.store import Store
-from paperworks.report import Entry, collect
+from paperworks.report import Entry, collect, latest
 
 
 def test_an_entry_answers_what_a_reader_asks(entries: list[Entry]) -> None:
@@ -56,6 +57,28 @@ def test_only_today_s_code_is_shown(
         assert collect([claim], store, device="cuda")[0].verdict.conclusion == "not run"
         monkeypatch.setattr("paperworks.report.entries.fingerprint", lambda claim: "newer code")
         assert collect([claim], store)[0].verdict.conclusion == "not run"
+
+
+def test_the_last_whole_run_is_kept_in_sight(
+    toys: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    claim = toys.claim(toys.steady)
+    with Store(tmp_path / "s.sqlite") as store:
+        list(execute(plan([claim]), store))
+        (now,) = latest([claim], store)
+        assert now.current
+        for where in ("report.entries", "experiment.runner"):
+            monkeypatch.setattr(f"paperworks.{where}.fingerprint", lambda claim: "newer code")
+        list(execute(plan([claim], seeds=2), store))
+        (older,) = latest([claim], store)  # the new run is not whole
+        assert older.trials == now.trials
+        assert not older.current
+        list(execute(plan([claim]), store))
+        (newer,) = latest([claim], store)
+        assert newer.current
+        assert newer.trials != now.trials
+        changed = toys.claim(toys.steady, quick=Tier(works=({"factor": 9.0},), seeds=5))
+        assert latest([changed], store) == []
 
 
 @pytest.mark.parametrize(

@@ -134,8 +134,10 @@ class Store:
         found = self._select(**asdict(key))
         return found[0][1] if found else None
 
-    def find(self, claim: str, fingerprint: str) -> list[tuple[TrialKey, Record]]:
-        """Every stored trial of a claim that ran with this code, over all tiers and devices."""
+    def find(self, claim: str, fingerprint: str | None = None) -> list[tuple[TrialKey, Record]]:
+        """Every stored trial of a claim, over all tiers and devices: with this code, or any."""
+        if fingerprint is None:
+            return self._select(claim=claim)
         return self._select(claim=claim, fingerprint=fingerprint)
 
     def _select(self, **fields: Any) -> list[tuple[TrialKey, Record]]:

@@ -25,6 +25,11 @@ class TrialKey:
     fingerprint: str
 
 
+def as_text(work: Mapping[str, Any]) -> str:
+    """A piece of work as a key holds it."""
+    return json.dumps(dict(work), sort_keys=True)
+
+
 @dataclass(frozen=True)
 class Trial:
     """One piece of work of one claim under one seed, with the fingerprint of the code to run."""
@@ -39,7 +44,7 @@ class Trial:
     @property
     def key(self) -> TrialKey:
         """The key under which the store keeps this trial's outcome."""
-        work = json.dumps(dict(self.work), sort_keys=True)
+        work = as_text(self.work)
         return TrialKey(self.claim.id, work, self.tier, self.seed, self.device, self.fingerprint)
 
     @property

@@ -13,7 +13,7 @@ from paperworks.experiment.claim import TIERS, Claim
 from paperworks.experiment.fingerprint import fingerprint, versions
 from paperworks.experiment.runner import verdict
 from paperworks.experiment.store import Record, Store
-from paperworks.experiment.trial import TrialKey
+from paperworks.experiment.trial import TrialKey, as_text
 from paperworks.experiment.verdict import Comparison, Verdict
 
 
@@ -63,6 +63,11 @@ class Entry:
         """Whether every piece of the tier's work has run with every seed of its own."""
         tier = self.claim.tier(self.tier)
         return tier is not None and len(self.trials) >= len(tier.works) * tier.seeds
+
+    @property
+    def current(self) -> bool:
+        """Whether all trials ran with today's code."""
+        return {key.fingerprint for key, _ in self.trials} <= {fingerprint(self.claim)}
 
     @property
     def command(self) -> str:
@@ -204,4 +209,34 @@ def collect(
         offered = [name for name in TIERS if claim.tier(name) and tier in (None, name)]
         if not ran and offered:
             entries.append(Entry(claim, offered[0], device or "cpu"))
+    return entries
+
+
+def latest(claims: Iterable[Claim], store: Store) -> list[Entry]:
+    """The last run to its end of each claim and tier, on any device and with any code.
+
+    So what took hours is still shown when the code has changed; ``current`` tells.
+
+    Parameters
+    ----------
+    claims : iterable of Claim
+    store : Store
+
+    Returns
+    -------
+    list of Entry
+        In the order of the claims; none for a tier that never ran to its end.
+    """
+    entries: list[Entry] = []
+    for claim in claims:
+        runs: dict[tuple[str, str, str], list[tuple[TrialKey, Record]]] = {}
+        for key, record in store.find(claim.id):
+            asked = claim.tier(key.tier)
+            if asked is not None and key.work in {as_text(work) for work in asked.works}:
+                run = (key.tier, key.device, key.fingerprint)
+                runs.setdefault(run, []).append((key, record))
+        ran = [Entry(claim, tier, on, tuple(trials)) for (tier, on, _), trials in runs.items()]
+        for name in TIERS:
+            whole = [entry for entry in ran if entry.tier == name and entry.complete]
+            entries += sorted(whole, key=lambda entry: entry.finished)[-1:]
     return entries
