@@ -119,3 +119,16 @@ def _numbers(values: Any) -> np.ndarray:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"weights of a start distribution must be numbers: {error}") from None
+
+
+def storable(names: np.ndarray) -> np.ndarray:
+    """Names as integers or fixed-width strings."""
+    if names.dtype.kind in "iuU":
+        return names
+    if all(isinstance(name, str) for name in names):
+        return names.astype(str)
+    wrong = next(name for name in names if not isinstance(name, str))
+    raise ValueError(
+        f"an index file holds nodes named by integers or strings, got {wrong!r}: relabel the "
+        "graph (networkx.convert_node_labels_to_integers) before building"
+    )

@@ -11,38 +11,43 @@ All parts are files of one folder, which every worker must reach.
 
 from __future__ import annotations
 
-import math
 import os
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import joblib
-import numba
 import numpy as np
 import scipy.sparse as sp
 
 from paperworks.engines import ENGINES, ray_parallel, ray_results
 from paperworks.graphs.powerwalk import file
-from paperworks.graphs.powerwalk.decomposition import BUCKETS, EDGE, LEAST, LEFT
+from paperworks.graphs.powerwalk.decomposition import LEFT
+from paperworks.graphs.powerwalk.flows import largest, masked, passing, shares
 from paperworks.graphs.powerwalk.index import Fingerprints, Graph
-from paperworks.graphs.powerwalk.names import Names
+from paperworks.graphs.powerwalk.names import Names, storable
+from paperworks.graphs.powerwalk.parts import (
+    GRAPH,
+    build_part,
+    claim,
+    combine,
+    graph_of,
+    is_of,
+    path_of,
+    push,
+)
+from paperworks.graphs.powerwalk.plan import Dangling, Plan
 from paperworks.graphs.powerwalk.power import (
-    Dangling,
-    Plan,
     PowerWalk,
     Progress,
     check_parameters,
     read_graph,
-    storable,
 )
 from paperworks.graphs.powerwalk.ranking import PersonalizedRank, PersonalizedRanks
-from paperworks.graphs.powerwalk.walks import GROUP, fingerprints, groups_of, unit
+from paperworks.graphs.powerwalk.walks import groups_of
 
 RESTARTS = 3
 """How often the task of a worker that died is tried again."""
-_GRAPH = "graph.ppr"
 
 
 class PartitionedPowerWalk:
@@ -101,26 +106,26 @@ class PartitionedPowerWalk:
     ):
         _check_engine(engine)
         self.folder, self.engine, self.n_jobs = Path(folder).absolute(), engine, n_jobs
-        if not (self.folder / _GRAPH).is_file():
-            raise file.IndexFileError(f"{folder} holds no index in parts ({_GRAPH} is missing)")
-        about, arrays = file.read(self.folder / _GRAPH, verify=verify)
+        if not (self.folder / GRAPH).is_file():
+            raise file.IndexFileError(f"{folder} holds no index in parts ({GRAPH} is missing)")
+        about, arrays = file.read(self.folder / GRAPH, verify=verify)
         self.restart, self.walks, self.seed = about["restart"], about["walks"], about["seed"]
         self.directed, self.parts = about["directed"], about["parts"]
         self.nodes, self._mass = arrays["names"], arrays["mass"]
         self._names = Names(self.nodes)
         self._edges = arrays["edges"]
         self._degrees = np.diff(arrays["graph.indptr"])
-        missing = [k for k in range(self.parts) if not _part(self.folder, k).is_file()]
+        missing = [k for k in range(self.parts) if not path_of(self.folder, k).is_file()]
         if missing:
             raise file.IndexFileError(
                 f"{folder} lacks {len(missing)} of {self.parts} parts, the first "
-                f"{_part(self.folder, missing[0]).name}: build again with the same parameters, "
+                f"{path_of(self.folder, missing[0]).name}: build again with the same parameters, "
                 "which makes only what is missing"
             )
         self._groups, self._facts = np.empty(self.n_nodes), np.empty((self.n_nodes, 2))
         self._size = groups = 0
         for k in range(self.parts):
-            _, held = file.read(_part(self.folder, k), verify=verify)
+            _, held = file.read(path_of(self.folder, k), verify=verify)
             of = slice(self._edges[k], self._edges[k + 1])
             self._groups[of], self._facts[of] = np.diff(held["first"]), held["facts"]
             self._size += held["targets"].size
@@ -185,10 +190,10 @@ class PartitionedPowerWalk:
         }
         folder = Path(folder).absolute()
         about["key"] = key = file.digest(about, arrays)
-        _claim(folder, key, about, arrays)
-        waiting = [k for k in range(parts) if not _is_of(_part(folder, k), key)]
+        claim(folder, key, about, arrays)
+        waiting = [k for k in range(parts) if not is_of(path_of(folder, k), key)]
         done = parts - len(waiting)
-        for _ in _spread(engine, n_jobs, _build_part, [(folder, k) for k in waiting]):
+        for _ in _spread(engine, n_jobs, build_part, [(folder, k) for k in waiting]):
             done += 1
             if progress is not None:
                 progress(done, parts)
@@ -242,31 +247,33 @@ class PartitionedPowerWalk:
                 if plan.fixed:
                     passes = np.ones(flow.nnz, dtype=bool)
                 else:
-                    passes = _passing(
+                    passes = passing(
                         flow.indptr, flow.indices, flow.data, self._degrees, self._groups,
                         self._facts, self._work, 0.5 * LEFT * allowed,
                     )  # fmt: skip
                 if not passes.any():
                     break
-                moving, flow = _of(flow, passes), _of(flow, ~passes)
+                moving, flow = masked(flow, passes), masked(flow, ~passes)
                 scores = scores + self.restart * moving
-                flow = flow + self._gather(workers, _push, moving)
+                flow = flow + self._gather(workers, push, moving)
                 taken[np.diff(moving.indptr) > 0] += 1
                 counted += 1
             left = np.asarray(flow.sum(axis=1)).ravel()
-            value, groups, squared = _shares(
+            value, groups, squared = shares(
                 flow.indptr, flow.indices, flow.data, self._groups, self._facts, allowed,
                 plan.fixed, self.seed,
             )  # fmt: skip
             scores = scores + self.restart * flow
             kept = groups > 0
-            print_flow = _of(sp.csr_array((value, flow.indices, flow.indptr), (queries, n)), kept)
-            scores = scores + self._gather(workers, _combine, print_flow, groups[kept])
+            print_flow = masked(
+                sp.csr_array((value, flow.indices, flow.indptr), (queries, n)), kept
+            )
+            scores = scores + self._gather(workers, combine, print_flow, groups[kept])
         scores = sp.csr_array(sp.diags_array(1.0 / plan.mass) @ scores)
         if plan.gain != 1.0:
             scores.data[self._degrees[scores.indices] == 0] *= plan.gain
         numbers = np.stack([np.sqrt(squared) / plan.mass * plan.gain, left, taken], axis=1)
-        return plan.results([_largest(scores, plan.top, numbers)], self.nodes)
+        return plan.results([largest(scores, plan.top, numbers)], self.nodes)
 
     def _gather(
         self, workers: Any, task: Any, flow: sp.csr_array, groups: np.ndarray | None = None
@@ -276,7 +283,7 @@ class PartitionedPowerWalk:
         for k in range(self.parts):
             here = (flow.indices >= self._edges[k]) & (flow.indices < self._edges[k + 1])
             if here.any():
-                part = _of(flow, here)
+                part = masked(flow, here)
                 extra = None if groups is None else groups[here]
                 local = part.indices - self._edges[k]
                 asked.append((self.folder, k, part.indptr, local, part.data, extra))
@@ -287,13 +294,13 @@ class PartitionedPowerWalk:
 
     def merged(self) -> PowerWalk:
         """The index as one :class:`PowerWalk`, in memory; what that class would have built."""
-        about, arrays = file.read(self.folder / _GRAPH)
+        about, arrays = file.read(self.folder / GRAPH)
         new = object.__new__(PowerWalk)
         new.restart, new.walks, new.seed = self.restart, self.walks, self.seed
         new.directed, new.rewalked = self.directed, self.n_nodes
-        new._hold(_graph_of(about, arrays), self.nodes)
+        new._hold(graph_of(about, arrays), self.nodes)
         new._prints = Fingerprints.concatenate(
-            [Fingerprints(**file.read(_part(self.folder, k))[1]) for k in range(self.parts)]
+            [Fingerprints(**file.read(path_of(self.folder, k))[1]) for k in range(self.parts)]
         )
         return new
 
@@ -301,32 +308,6 @@ class PartitionedPowerWalk:
 def _check_engine(engine: str) -> None:
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-
-
-def _part(folder: Path, k: int) -> Path:
-    return folder / f"part-{k:05d}.ppr"
-
-
-def _claim(folder: Path, key: str, about: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-    """Write the graph into a folder that is free, or was begun with the same graph."""
-    path = folder / _GRAPH
-    if path.is_file():
-        held, _ = file.read(path, verify=False)
-        if held.get("key") != key:
-            raise ValueError(
-                f"{folder} holds an index of another graph or other parameters: name another "
-                "folder, or remove this one"
-            )
-        return
-    file.write(path, about, arrays)
-
-
-def _is_of(path: Path, key: str) -> bool:
-    """Whether a part is there, whole, and of this index."""
-    try:
-        return bool(file.read(path)[0].get("key") == key)
-    except (OSError, file.IndexFileError):
-        return False
 
 
 def _workers(engine: str, n_jobs: int) -> joblib.Parallel:
@@ -343,194 +324,3 @@ def _spread(engine: str, n_jobs: int, task: Any, asked: list[tuple[Any, ...]]) -
     else:
         threads = joblib.Parallel(n_jobs=n_jobs, backend="threading", return_as="generator")
         yield from threads(tasks)
-
-
-def _graph_of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
-    names = ("indptr", "indices", "weights", "cumulative")
-    return Graph(**{k: arrays[f"graph.{k}"] for k in names}, weight=about["weight"])
-
-
-@lru_cache(maxsize=4)
-def _opened_graph(path: Path, _stamp: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    return file.read(path, verify=False)
-
-
-@lru_cache(maxsize=64)
-def _opened_part(path: Path, _stamp: int) -> Fingerprints:
-    return Fingerprints(**file.read(path, verify=False)[1])
-
-
-def _graph(folder: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    path = folder / _GRAPH
-    return _opened_graph(path, path.stat().st_mtime_ns)
-
-
-def _prints(folder: Path, k: int) -> Fingerprints:
-    path = _part(folder, k)
-    return _opened_part(path, path.stat().st_mtime_ns)
-
-
-def _build_part(folder: Path, k: int) -> int:
-    """Make one part and write it: what a worker does."""
-    about, arrays = _graph(folder)
-    graph = _graph_of(about, arrays)
-    rows = np.arange(arrays["edges"][k], arrays["edges"][k + 1])
-    made = fingerprints(
-        graph, rows, groups_of(graph, about["walks"])[rows], restart=about["restart"],
-        seed=about["seed"], n_jobs=1,
-    )  # fmt: skip
-    return file.write(_part(folder, k), {"key": about["key"], "part": k}, vars(made))
-
-
-def _push(
-    folder: Path, k: int, indptr: np.ndarray, local: np.ndarray, data: np.ndarray, _: None
-) -> tuple[np.ndarray, ...]:
-    """Where the flow of all queries at a part's vertices goes in one step."""
-    about, arrays = _graph(folder)
-    graph = _graph_of(about, arrays)
-    rows = local + arrays["edges"][k]
-    starts, stops = graph.indptr[rows], graph.indptr[rows + 1]
-    values = np.array(data) * (1.0 - about["restart"])
-    if not graph.cumulative.size:
-        values /= np.maximum(stops - starts, 1)
-    return _multiply(
-        np.array(indptr), starts, stops, values, graph.indices, graph.cumulative,
-        np.empty(0, dtype=np.uint8), graph.n_nodes,
-    )  # fmt: skip
-
-
-def _combine(
-    folder: Path, k: int, indptr: np.ndarray, local: np.ndarray, data: np.ndarray,
-    groups: np.ndarray,
-) -> tuple[np.ndarray, ...]:  # fmt: skip
-    """What the fingerprints of a part make of the flow of all queries at its vertices."""
-    about, arrays = _graph(folder)
-    prints = _prints(folder, k)
-    first = prints.first[local]
-    values = np.array(data) * about["restart"] / (groups * GROUP)
-    return _multiply(
-        np.array(indptr), prints.indptr[first], prints.indptr[first + groups], values,
-        prints.targets, np.empty(0), prints.counts, arrays["graph.indptr"].size - 1,
-    )  # fmt: skip
-
-
-@numba.njit(cache=True, nogil=True)
-def _multiply(indptr, starts, stops, values, columns, cumulative, counts, n):
-    """Rows of a product: of row q the sums of ``values[i]`` times stretches of a sparse matrix.
-
-    The matrix has ones, or the differences of `cumulative` along a stretch, or `counts`.
-    """
-    total = np.zeros(n)
-    touched = np.empty(n, dtype=np.int32)
-    sizes = np.zeros(indptr.size, dtype=np.int64)
-    room = 1024
-    indices, data = np.empty(room, dtype=np.int32), np.empty(room)
-    used = 0
-    for q in range(indptr.size - 1):
-        found = 0
-        for i in range(indptr[q], indptr[q + 1]):
-            before = 0.0
-            for k in range(starts[i], stops[i]):
-                amount = values[i]
-                if cumulative.size:
-                    amount *= cumulative[k] - before
-                    before = cumulative[k]
-                elif counts.size:
-                    amount *= counts[k]
-                if amount > 0.0:
-                    w = columns[k]
-                    if total[w] == 0.0:
-                        touched[found], found = w, found + 1
-                    total[w] += amount
-        if used + found > room:
-            room = 2 * (used + found)
-            more, many = np.empty(room, dtype=np.int32), np.empty(room)
-            more[:used], many[:used] = indices[:used], data[:used]
-            indices, data = more, many
-        for i in range(found):
-            w = touched[i]
-            indices[used + i], data[used + i] = w, total[w]
-            total[w] = 0.0
-        used += found
-        sizes[q + 1] = used
-    return sizes, indices[:used], data[:used]
-
-
-@numba.njit(cache=True, nogil=True)
-def _passing(indptr, indices, data, degrees, groups, facts, work, allowed):
-    """Which flow goes on, by the rule of `decomposition`, for every query of a batch."""
-    passes = np.zeros(data.size, dtype=np.bool_)
-    errors = np.empty(BUCKETS)
-    for q in range(indptr.size - 1):
-        errors[:] = 0.0
-        total = 0.0
-        for i in range(indptr[q], indptr[q + 1]):
-            v = indices[i]
-            error = data[i] * data[i] * facts[v, 1] / groups[v]
-            if error > 0.0:
-                total += error
-                share = error / (EDGE * degrees[v] + work)
-                errors[min(max(math.frexp(share)[1] - LEAST, 0), BUCKETS - 1)] += error
-        if total <= 2.0 * allowed[q]:
-            continue
-        below, bucket = errors[0], 0
-        while below <= allowed[q]:
-            bucket += 1
-            below += errors[bucket]
-        cut = 2.0 ** (bucket + LEAST - 1)
-        for i in range(indptr[q], indptr[q + 1]):
-            v = indices[i]
-            error = data[i] * data[i] * facts[v, 1] / groups[v]
-            passes[i] = error > 0.0 and error >= cut * (EDGE * degrees[v] + work)
-    return passes
-
-
-@numba.njit(cache=True, nogil=True)
-def _shares(indptr, indices, data, groups, facts, allowed, fixed, chance):
-    """How many groups each flow takes, at which weight, and each query's squared error."""
-    values, taken = data.copy(), np.zeros(data.size, dtype=np.int64)
-    squared = np.zeros(indptr.size - 1)
-    for q in range(indptr.size - 1):
-        error, spread = 0.0, 0.0
-        for i in range(indptr[q], indptr[q + 1]):
-            v, f = indices[i], data[i]
-            error += f * f * facts[v, 1] / groups[v]
-            spread += f * max(facts[v, 0], facts[v, 1])
-        grain = 0.0
-        if not fixed and allowed[q] > error and spread > 0.0:
-            grain = (allowed[q] - error) / spread
-        along = unit(chance, q, 0)
-        for i in range(indptr[q], indptr[q + 1]):
-            v, f = indices[i], data[i]
-            if f < grain:
-                squared[q] += f * f * facts[v, 1] + (grain - f) * f * facts[v, 0]
-                along += f / grain
-                if along >= 1.0:
-                    along -= 1.0
-                    values[i], taken[i] = grain, 1
-                continue
-            taken[i] = int(groups[v])
-            if grain > 0.0:
-                taken[i] = min(taken[i], math.ceil(f / grain))
-            squared[q] += f * f * facts[v, 1] / taken[i]
-    return values, taken, squared
-
-
-def _of(matrix: sp.csr_array, mask: np.ndarray) -> sp.csr_array:
-    """The entries of a CSR matrix that a mask keeps."""
-    sums = np.concatenate([[0], np.cumsum(mask)])
-    return sp.csr_array(
-        (matrix.data[mask], matrix.indices[mask], sums[matrix.indptr]), shape=matrix.shape
-    )
-
-
-def _largest(scores: sp.csr_array, top: int, numbers: np.ndarray) -> tuple[np.ndarray, ...]:
-    """The largest scores of each row, in the form of :func:`answer`."""
-    rows, values, sizes = [], [], []
-    for a, b in zip(scores.indptr[:-1], scores.indptr[1:], strict=True):
-        order = np.lexsort((scores.indices[a:b], -scores.data[a:b]))
-        order = order[:top] if top else order
-        rows.append(scores.indices[a:b][order].astype(np.int64))
-        values.append(scores.data[a:b][order])
-        sizes.append(order.size)
-    return np.array(sizes), np.concatenate(rows), np.concatenate(values), numbers
