@@ -75,6 +75,21 @@ def test_for_people(runs: Path) -> None:
     assert "BLEU = 6" in result.stdout
 
 
+def test_a_warning_names_its_test_set(tmp_path: Path) -> None:
+    rng = np.random.default_rng(1)
+    lines = ["encoder_params,decoder_params,test_set,loss"]
+    for n_e in (1e7, 4e7, 1.6e8):
+        for n_d in (1e7, 4e7, 1.6e8):
+            for name, law in LAWS.items():
+                loss = float(law(n_e, n_d)) * np.exp(rng.normal(0, 0.02))
+                lines.append(f"{n_e:.6g},{n_d:.6g},{name},{loss:.6f}")
+    path = tmp_path / "noisy.csv"
+    path.write_text("\n".join(lines) + "\n")
+    result = run(path, "--resamples", 50)
+    assert result.exit_code == 0, result.output
+    assert "warning: source-original: p_e is not determined" in result.stderr
+
+
 def test_without_test_sets_or_bleu(runs: Path, tmp_path: Path) -> None:
     rows = [line.split(",") for line in runs.read_text().splitlines()]
     kept = [",".join((r[0], r[1], r[3])) for r in rows if r[2] != "target-original"]

@@ -220,7 +220,7 @@ def _show(
             + (f"; {need.never:.0%} of the draws never get there" if need.never > 0 else "")
         )
     for warning in curve.warnings:
-        warn(warning)
+        warn(f"{escape(name)}: {warning}" if name else warning)
 
 
 def _show_shared(shared: SharedExponent) -> None:

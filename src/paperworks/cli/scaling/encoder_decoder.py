@@ -254,4 +254,4 @@ def _show(name: str, found: _OfSet) -> None:
             f"{math.expm1(held.bias):+.2%}; {best} predicts them best"
         )
     for warning in law.warnings:
-        warn(warning)
+        warn(f"{escape(name)}: {warning}")
