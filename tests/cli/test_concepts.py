@@ -51,7 +51,7 @@ def test_counts_are_printed_and_written(corpus: Path, tmp_path: Path) -> None:
     assert rows[2] == {"concept": "tree house", "text": "2", "image": "1", "both": "1"}
 
     again = run(*command, "--tags", "tags")
-    assert "6 samples in 1 parts (1 counted before), 4 concepts, 1 of them never" in again.stdout
+    assert "6 samples in 1 part (1 counted before), 4 concepts, 1 of them never" in again.stdout
     assert "misaligned: 16.67% of samples" in again.stdout
     phrase = json.loads(run(*command, "--match", "phrase", "--json").stdout)
     assert [row["text"] for row in phrase["counts"]] == [2, 2, 1, 0]

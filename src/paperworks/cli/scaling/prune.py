@@ -43,8 +43,8 @@ def prune(
     """Keep the training examples that are worth keeping.
 
     DATA holds one row per example: embeddings of any model, best a self-supervised one. Examples
-    far from their cluster's centre count as hard. Keeping the hard ones pays with much data; with
-    little, keep the easy ones (--order easy), and hold both against --metric random.
+    far from their cluster's centre count as hard. Keeping the hard ones can pay with much data;
+    with little, theory keeps the easy ones (--order easy). Hold either against --metric random.
 
     Scores of your own, higher for harder, are ranked with --metric scores.
     """

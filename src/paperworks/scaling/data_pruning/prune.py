@@ -52,8 +52,8 @@ def prune_dataset(
     scores : (n,) float, optional
         Difficulties computed already, in place of a metric.
     order : {"hard", "easy"}
-        Which end to keep. Hard is better with much data, easy with little; in between, and in
-        doubt, compare both with a random subset of the same size.
+        Which end to keep. By the theory hard is better with much data, easy with little; real data
+        do not always follow it, so compare with a random subset of the same size.
     balance : float
         With labels, each class keeps at least this part of its equal share. Default 0.5 as in the
         paper; 1 prunes all classes alike, 0 balances nothing.

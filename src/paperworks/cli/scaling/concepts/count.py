@@ -163,9 +163,10 @@ def _show(counts: ConceptCounts, out: Path) -> None:
     from rich.table import Table
 
     frequency = counts.frequency()
+    parts = "1 part" if counts.parts == 1 else f"{counts.parts:,} parts"
     say(
-        f"{counts.samples:,} samples in {counts.parts:,} parts ({counts.resumed:,} counted "
-        f"before), {len(counts.names):,} concepts, {int((frequency == 0).sum()):,} of them never"
+        f"{counts.samples:,} samples in {parts} ({counts.resumed:,} counted before), "
+        f"{len(counts.names):,} concepts, {int((frequency == 0).sum()):,} of them never"
     )
     if counts.tagged:
         say(
