@@ -147,7 +147,7 @@ def _at(part: RunLog, steps: FloatArray) -> FloatArray:
     return np.exp(np.interp(np.log(steps), np.log(part.S), np.log(part.loss)))
 
 
-_TRAINED = {"seeds": 10, "timeout": 3600, "memory": 8}
+_TRAINED = {"seeds": 5, "timeout": 3600, "memory": 8}
 _COMMON: dict[str, Any] = {
     "paper": "scaling-law-estimation",
     "metric": "root mean squared error of the predicted curve, per cent of the loss",
