@@ -93,11 +93,9 @@ def test_bleu_by_hand() -> None:
 
 
 def test_training_learns_and_repeats(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bed, "STEPS", 8)
-    monkeypatch.setattr(bed, "WARMUP", 3)
     monkeypatch.setattr(bed, "TESTED", 256)
     before = torch.random.get_rng_state()
-    one, two = bed.train(3, (1, 1)), bed.train(3, (1, 1))
+    one, two = (bed.train(3, (1, 1), steps=8) for _ in range(2))
     assert torch.equal(torch.random.get_rng_state(), before)
     assert one == two
     assert [run.test_set for run in one] == [kind.name for kind in bed.KINDS]
