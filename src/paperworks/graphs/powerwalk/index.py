@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -70,6 +71,16 @@ class Graph:
         if low == high:
             return cls(indptr, indices, np.empty(0), np.empty(0), low)
         return cls(indptr, indices, weights, cumulative(indptr, weights))
+
+    def stored(self) -> dict[str, np.ndarray]:
+        """The arrays under the names that they have in a file, which takes ``weight`` apart."""
+        return {f"graph.{k}": v for k, v in vars(self).items() if k != "weight"}
+
+    @classmethod
+    def from_stored(cls, arrays: Mapping[str, np.ndarray], weight: float) -> Graph:
+        """What :meth:`stored` gave."""
+        names = (field.name for field in fields(cls) if field.name != "weight")
+        return cls(**{name: arrays[f"graph.{name}"] for name in names}, weight=weight)
 
     def all_weights(self) -> np.ndarray:
         """The weight of every edge, (m,) float64."""

@@ -31,7 +31,6 @@ from paperworks.graphs.powerwalk.parts import (
     build_part,
     claim,
     combine,
-    graph_of,
     is_of,
     path_of,
     push,
@@ -186,7 +185,7 @@ class PartitionedPowerWalk:
             "names": storable(whole.nodes),
             "mass": bare._mass,
             "edges": edges,
-            **{f"graph.{k}": v for k, v in vars(held).items() if k != "weight"},
+            **held.stored(),
         }
         folder = Path(folder).absolute()
         about["key"] = key = file.digest(about, arrays)
@@ -298,7 +297,7 @@ class PartitionedPowerWalk:
         new = object.__new__(PowerWalk)
         new.restart, new.walks, new.seed = self.restart, self.walks, self.seed
         new.directed, new.rewalked = self.directed, self.n_nodes
-        new._hold(graph_of(about, arrays), self.nodes)
+        new._hold(Graph.from_stored(arrays, about["weight"]), self.nodes)
         new._prints = Fingerprints.concatenate(
             [Fingerprints(**file.read(path_of(self.folder, k))[1]) for k in range(self.parts)]
         )

@@ -43,12 +43,6 @@ def is_of(path: Path, key: str) -> bool:
         return False
 
 
-def graph_of(about: dict[str, Any], arrays: dict[str, np.ndarray]) -> Graph:
-    """The graph that the file of that name holds."""
-    names = ("indptr", "indices", "weights", "cumulative")
-    return Graph(**{k: arrays[f"graph.{k}"] for k in names}, weight=about["weight"])
-
-
 @lru_cache(maxsize=4)
 def _opened_graph(path: Path, _stamp: int) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     return file.read(path, verify=False)
@@ -72,7 +66,7 @@ def _prints(folder: Path, k: int) -> Fingerprints:
 def build_part(folder: Path, k: int) -> int:
     """Make one part and write it; the bytes that it takes."""
     about, arrays = _graph(folder)
-    graph = graph_of(about, arrays)
+    graph = Graph.from_stored(arrays, about["weight"])
     rows = np.arange(arrays["edges"][k], arrays["edges"][k + 1])
     made = fingerprints(
         graph, rows, groups_of(graph, about["walks"])[rows], restart=about["restart"],
@@ -86,7 +80,7 @@ def push(
 ) -> tuple[np.ndarray, ...]:
     """Where the flow of all queries at a part's vertices goes in one step."""
     about, arrays = _graph(folder)
-    graph = graph_of(about, arrays)
+    graph = Graph.from_stored(arrays, about["weight"])
     rows = local + arrays["edges"][k]
     starts, stops = graph.indptr[rows], graph.indptr[rows + 1]
     values = np.array(data) * (1.0 - about["restart"])

@@ -360,7 +360,7 @@ class PowerWalk:
     def _arrays(self) -> dict[str, np.ndarray]:
         return {
             "names": storable(self.nodes),
-            **{f"graph.{k}": v for k, v in vars(self._graph).items() if k != "weight"},
+            **self._graph.stored(),
             **{f"prints.{k}": v for k, v in vars(self._prints).items()},
             "mass": self._mass,
         }
@@ -386,10 +386,7 @@ class PowerWalk:
             new = object.__new__(cls)
             new.restart, new.walks, new.seed = about["restart"], about["walks"], about["seed"]
             new.directed, new.rewalked = about["directed"], about["nodes"]
-            new._graph = Graph(
-                **{k: arrays[f"graph.{k}"] for k in ("indptr", "indices", "weights", "cumulative")},
-                weight=about["weight"],
-            )
+            new._graph = Graph.from_stored(arrays, about["weight"])
             new._prints = Fingerprints(
                 **{k: arrays[f"prints.{k}"] for k in Fingerprints.__dataclass_fields__}
             )
