@@ -229,14 +229,15 @@ def latest(claims: Iterable[Claim], store: Store) -> list[Entry]:
     """
     entries: list[Entry] = []
     for claim in claims:
+        tiers = {name: tier for name in TIERS if (tier := claim.tier(name)) is not None}
+        asked = {(name, as_text(work)) for name, tier in tiers.items() for work in tier.works}
         runs: dict[tuple[str, str, str], list[tuple[TrialKey, Record]]] = {}
         for key, record in store.find(claim.id):
-            asked = claim.tier(key.tier)
-            if asked is not None and key.work in {as_text(work) for work in asked.works}:
+            if (key.tier, key.work) in asked:
                 run = (key.tier, key.device, key.fingerprint)
                 runs.setdefault(run, []).append((key, record))
-        ran = [Entry(claim, tier, on, tuple(trials)) for (tier, on, _), trials in runs.items()]
-        for name in TIERS:
+        ran = [Entry(claim, name, on, tuple(trials)) for (name, on, _), trials in runs.items()]
+        for name in tiers:
             whole = [entry for entry in ran if entry.tier == name and entry.complete]
             entries += sorted(whole, key=lambda entry: entry.finished)[-1:]
     return entries
