@@ -131,9 +131,9 @@ CLAIMS = (
         **_COMMON,
         name="held-out-trained-longer",
         statement=(
-            "The law in encoder and decoder size predicts the loss of the larger models better "
-            "than the law in total parameters also where all are trained five times as long, so "
-            "that a deeper encoder pays."
+            "Where such models are trained five times as long, so that a deeper encoder pays, a "
+            "law in encoder and decoder size predicts the loss of those of 8 + 2, 2 + 8 and 6 + 6 "
+            "layers from those of 1, 2 and 4 in each half better than a law in total parameters."
         ),
         full=Tier(works=({"steps": 5 * STEPS},), seeds=5, timeout=4 * 3600),
     ),
