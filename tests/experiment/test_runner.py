@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -83,6 +84,42 @@ def test_figures_of_the_quick_tier_do_not_depend_on_jobs(
     assert finished.outcome.result is not None
     share = max((os.cpu_count() or 1) // jobs, 1)
     assert finished.outcome.result.values["ours"] == (1 if tier == "quick" else share)
+
+
+def test_claims_that_ask_for_the_same_trial_share_it(
+    toys: ModuleType, store: Store, tmp_path: Path
+) -> None:
+    same = Tier(works=({"count": str(tmp_path)},), seeds=5)
+    wide = toys.claim(toys.steady, quick=same)
+    narrow = toys.claim(toys.steady, quick=same, name="narrow", contenders=("theirs",))
+    patient = toys.claim(toys.steady, quick=replace(same, timeout=61.0), name="patient")
+
+    def runs() -> int:
+        return len(list(tmp_path.glob("*-*")))
+
+    alone = list(execute(plan([narrow], seeds=2), store))
+    finished = list(execute(plan([wide, narrow]), store))
+    assert statuses(finished) == [
+        (name, seed, "ok", seed < 2) for name in ("narrow", "steady") for seed in range(5)
+    ]
+    assert runs() == 5  # the two of the first call too
+    values = {(each.trial.claim.name, each.trial.seed): each.outcome for each in finished}
+    assert all(values["narrow", seed] == values["steady", seed] for seed in range(5))
+    assert values["steady", 0] == alone[0].outcome
+    assert all(len(store.find(claim.id)) == 5 for claim in (wide, narrow))
+    list(execute(plan([patient], seeds=1), store))
+    assert runs() == 6  # another limit is another trial
+    list(execute(plan([wide, narrow], seeds=1), store, fresh=True))
+    assert runs() == 7
+
+
+def test_a_shared_trial_is_held_against_every_claim(toys: ModuleType, store: Store) -> None:
+    claims = [toys.claim(toys.steady), toys.claim(toys.steady, name="lost", contenders=("hers",))]
+    finished = list(execute(plan(claims, seeds=1), store))
+    assert statuses(finished) == [("lost", 0, "error", False), ("steady", 0, "ok", False)]
+    again = list(execute(plan(claims, seeds=1), store))
+    assert statuses(again) == [("lost", 0, "error", True), ("steady", 0, "ok", True)]
+    assert "no value for 'hers'" in again[-1].outcome.error
 
 
 def test_failed_trials_are_run_again(toys: ModuleType, store: Store) -> None:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import torch
 from torch.nn import functional
@@ -40,9 +40,7 @@ METHODS: dict[str, Callable[..., LayerwiseMethod]] = {
 }
 
 
-def minilm(
-    *, seed: int, device: str, labels: Sequence[str], blocks: int, text: str, size: int
-) -> TrialResult:
+def minilm(*, seed: int, device: str, blocks: int, text: str, size: int) -> TrialResult:
     """How far sentence embeddings turn: the mean of 1 - cosine with those of the float model."""
     model = MiniLM()
     generator = torch.Generator().manual_seed(seed)
@@ -52,8 +50,8 @@ def minilm(
     wanted = embeddings(model.encoder, together)
     skip = [f"encoder.layer.{block}.*" for block in range(blocks, model.layers)]
     values = {}
-    for label in labels:
-        compressed = METHODS[label](skip=skip)(copy.deepcopy(model.encoder), batches)
+    for label, method in METHODS.items():
+        compressed = method(skip=skip)(copy.deepcopy(model.encoder), batches)
         turned = 1 - functional.cosine_similarity(embeddings(compressed, together), wanted)
         values[label] = float(turned.mean())
     return TrialResult(values)
@@ -63,7 +61,6 @@ def smollm2(
     *,
     seed: int,
     device: str,
-    labels: Sequence[str],
     blocks: int,
     text: str,
     length: int,
@@ -80,8 +77,8 @@ def smollm2(
         samples.append(model.samples([tokens[start : start + length] for start in starts.tolist()]))
     calibration, test = samples
     values = {FLOAT: _smollm.perplexity(model.tail(), test)}
-    for label in labels:
-        compressed = METHODS[label]()(model.tail(), [hidden for hidden, _ in calibration])
+    for label, method in METHODS.items():
+        compressed = method()(model.tail(), [hidden for hidden, _ in calibration])
         values[label] = _smollm.perplexity(compressed, test)
     return TrialResult(values)
 
@@ -99,14 +96,14 @@ def _sentences(
     return drawn[0], drawn[1]
 
 
-_ALL = [OURS, BASELINE, MINMAX, SMOOTH, SMOOTH_TOKEN]
+_ALL = list(METHODS)
 _SEARCH = _ALL[1:]
 _TURN = "mean of 1 - cosine between sentence embeddings and those of the float model"
 
 
 def _minilm(name: str, statement: str, labels: list[str]) -> Claim:
-    quick = {"labels": labels, "blocks": 1, "text": "python-help", "size": 4}
-    full = {"labels": labels, "blocks": 6, "text": "wikitext-2-raw", "size": 128}
+    quick = {"blocks": 1, "text": "python-help", "size": 4}
+    full = {"blocks": 6, "text": "wikitext-2-raw", "size": 128}
     return Claim(
         paper=PAPER,
         name=name,
@@ -136,8 +133,8 @@ def _smollm2(name: str, statement: str, labels: list[str]) -> Claim:
         contenders=labels[1:],
         effect=Effect("ratio", 1.0),
         trial=smollm2,
-        quick=Tier([{"labels": labels, **quick}], seeds=5, timeout=120),
-        full=Tier([{"labels": labels, **full}], seeds=5, timeout=3600, memory=8.0),
+        quick=Tier([quick], seeds=5, timeout=120),
+        full=Tier([full], seeds=5, timeout=3600, memory=8.0),
         requires=("safetensors", "transformers"),
     )
 

@@ -164,7 +164,8 @@ class Claim:
         What the paper's words need. Must hold against every contender.
     trial : callable
         A module-level function ``trial(*, seed, device, **work) -> TrialResult``. Draws all its
-        randomness from ``seed``; runs on ``device`` ("cpu" or "cuda").
+        randomness from ``seed``; runs on ``device`` ("cpu" or "cuda"). Claims with one function
+        and the same work share its trials.
     quick, full : Tier or None
         The two tiers. ``quick`` uses embedded data only and takes at most 20 s in all on two
         cores; None where a claim has no such tier.
@@ -224,11 +225,22 @@ class Claim:
         TypeError
             If the trial returned something other than a TrialResult.
         ValueError
-            If a label is missing, or a value is not positive where the effect is a ratio.
+            As :meth:`accept` does.
         """
         result = self.trial(**work, seed=seed, device=device)
         if not isinstance(result, TrialResult):
             raise TypeError(f"a trial must return a TrialResult, got {type(result).__name__}")
+        self.accept(result)
+        return result
+
+    def accept(self, result: TrialResult) -> None:
+        """Hold a result against what the claim says a trial returns.
+
+        Raises
+        ------
+        ValueError
+            If a label is missing, or a value is not positive where the effect is a ratio.
+        """
         for label in (self.ours, *self.contenders):
             if label not in result.values:
                 raise ValueError(f"a trial of {self.id} returned no value for {label!r}")
@@ -237,7 +249,6 @@ class Claim:
                     f"{self.id} takes ratios, which need positive values; "
                     f"got {result.values[label]} for {label!r}"
                 )
-        return result
 
     def tier(self, name: str) -> Tier | None:
         """The tier called ``name``, or None where the claim has none of that name."""

@@ -114,8 +114,8 @@ def execute(
     """Run the trials and yield each one as it ends, after it was stored.
 
     Trials that the store has with a result are yielded first and not run again; those that
-    failed before are run again. Closing the iterator, or Ctrl-C, ends the running processes;
-    what had finished is in the store.
+    failed before are run again. Claims that ask for the same trial share one run of it. Closing
+    the iterator, or Ctrl-C, ends the running processes; what had finished is in the store.
 
     Parameters
     ----------
@@ -141,23 +141,44 @@ def execute(
         raise ValueError(f"jobs must be >= 1, got {jobs}")
     if engine not in ENGINES:
         raise ValueError(f"engine must be one of {', '.join(ENGINES)}, got {engine!r}")
-    waiting = []
+    together: dict[Any, list[Trial]] = {}
     for trial in trials:
-        record = None if fresh else store.get(trial.key)
-        if record is not None and record.outcome.status == "ok":
-            yield Finished(trial, record.outcome, stored=True)
-        else:
-            waiting.append(trial)
+        together.setdefault(trial.measurement, []).append(trial)
+    waiting = []
+    for sharing in together.values():
+        found = [None if fresh else store.get(trial.key) for trial in sharing]
+        records = [each if each and each.outcome.status == "ok" else None for each in found]
+        known = next(filter(None, records), None)
+        if known is None:
+            waiting.append(sharing)
+            continue
+        for trial, record in zip(sharing, records, strict=True):
+            outcome = _accepted(trial, known.outcome)
+            if record is None:
+                store.put(trial.key, outcome, known.machine)
+            yield Finished(trial, outcome, stored=True)
     if not waiting:
         return
-    outcomes = (_local if engine == "local" else _ray)(waiting, jobs)
+    run = _local if engine == "local" else _ray
+    outcomes = run([sharing[0] for sharing in waiting], jobs)
     try:
-        for index, outcome in outcomes:
-            trial = waiting[index]
-            store.put(trial.key, outcome, describe(trial.device))
-            yield Finished(trial, outcome, stored=False)
+        for index, ended in outcomes:
+            for trial in waiting[index]:
+                outcome = _accepted(trial, ended)
+                store.put(trial.key, outcome, describe(trial.device))
+                yield Finished(trial, outcome, stored=False)
     finally:
         outcomes.close()
+
+
+def _accepted(trial: Trial, outcome: Outcome) -> Outcome:
+    """A shared outcome, as it counts for the claim of one trial."""
+    if outcome.result is not None:
+        try:
+            trial.claim.accept(outcome.result)
+        except ValueError as error:
+            return Outcome("error", outcome.seconds, outcome.memory, error=str(error))
+    return outcome
 
 
 def _local(trials: Sequence[Trial], jobs: int) -> Generator[tuple[int, Outcome]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any, Literal
 
 from paperworks.experiment.claim import Claim, Tier, TrialResult
@@ -46,6 +46,12 @@ class Trial:
         """The key under which the store keeps this trial's outcome."""
         work = as_text(self.work)
         return TrialKey(self.claim.id, work, self.tier, self.seed, self.device, self.fingerprint)
+
+    @property
+    def measurement(self) -> tuple[Any, ...]:
+        """What runs, of which code and within which limits: trials of several claims may be one."""
+        limits = self.limits.timeout, self.limits.memory
+        return (self.claim.trial, *limits, *astuple(replace(self.key, claim="")))
 
     @property
     def limits(self) -> Tier:
