@@ -56,7 +56,7 @@ def test_the_plain_encoder_gives_the_states_of_transformers(small: Any) -> None:
     torch.testing.assert_close(alone[1], expected[1, :2].mean(0), rtol=1e-4, atol=1e-4)
 
 
-def test_a_trial_has_what_it_is_asked_for_and_draws_by_its_seed(
+def test_a_trial_has_every_method_and_draws_by_its_seed(
     small: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def text(step: int) -> str:
@@ -64,15 +64,12 @@ def test_a_trial_has_what_it_is_asked_for_and_draws_by_its_seed(
         return "".join(f"{each} . " for each in sentences)
 
     monkeypatch.setattr(llm_fp4, "texts", lambda name, between: (text(7), text(11)))
-    labels = [llm_fp4.OURS, llm_fp4.MINMAX, llm_fp4.SMOOTH_TOKEN]
 
     def run(seed: int) -> Any:
-        return llm_fp4.minilm(
-            seed=seed, device="cpu", labels=labels, blocks=1, text="toy", size=3
-        ).values
+        return llm_fp4.minilm(seed=seed, device="cpu", blocks=1, text="toy", size=3).values
 
     first = run(0)
-    assert list(first) == labels
+    assert list(first) == list(llm_fp4.METHODS)
     assert all(value > 0 for value in first.values())
     # Where in memory a tensor lies can change the last bits of a product.
     assert first == pytest.approx(run(0), rel=1e-4)
