@@ -153,7 +153,7 @@ def execute(
             waiting.append(sharing)
             continue
         for trial, record in zip(sharing, records, strict=True):
-            outcome = _accepted(trial, known.outcome)
+            outcome = record.outcome if record else _accepted(trial, known.outcome)
             if record is None:
                 store.put(trial.key, outcome, known.machine)
             yield Finished(trial, outcome, stored=True)
