@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Circle
 from torch import Tensor
 
-from paperworks.claims.deis import CONTENDERS, OURS, build, run
+from paperworks.claims.deis import CONTENDERS, OURS, Setting, build, run
 from paperworks.diffusion.integrators import SOLVERS
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
@@ -73,7 +73,9 @@ def family(name: str) -> Method:
 
 def contender(label: str, spacing: str) -> Method:
     """A contender of the claims."""
-    return lambda model, schedule, x, budget: run(label, model, schedule, x, budget, spacing)
+    return lambda model, schedule, x, budget: run(
+        label, model, schedule, x, budget, Setting(spacing)
+    )
 
 
 def draw_errors(axes: Any, found: dict[str, list[float]], ours: str) -> None:

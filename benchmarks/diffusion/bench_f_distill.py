@@ -66,6 +66,22 @@ def ours(divergence: str, batch: int) -> Callable[[], Any]:
     return lambda: trainer.step(data)
 
 
+class Judge(torch.nn.Module):
+    """The teacher's way down and a head, as a script would have it."""
+
+    def __init__(self, teacher: Any):
+        super().__init__()
+        self.head, self.teacher = head(), (teacher,)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        (teacher,) = self.teacher
+        time = teacher.time_embedding(teacher.time_proj(t))
+        x = teacher.conv_in(x)
+        for block in teacher.down_blocks:
+            x, _ = block(x, time)
+        return self.head(teacher.mid_block(x, time))
+
+
 class PlainDMD2:
     """DMD2 as a script would have it."""
 
@@ -74,7 +90,7 @@ class PlainDMD2:
         self.teacher = unet().requires_grad_(False)
         self.student = copy.deepcopy(self.teacher).requires_grad_(True)
         self.fake = copy.deepcopy(self.teacher).requires_grad_(True)
-        self.judge = FeatureDiscriminator(self.teacher, "mid_block", head())
+        self.judge = Judge(self.teacher)
         critics = [*self.fake.parameters(), *self.judge.parameters()]
         self.of_student = torch.optim.AdamW(self.student.parameters(), 1e-4, fused=True)
         self.of_critics = torch.optim.AdamW(critics, 1e-4, fused=True)

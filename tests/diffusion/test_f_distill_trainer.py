@@ -436,6 +436,17 @@ def test_a_point_network_sees_each_time() -> None:
     torch.testing.assert_close(edm(size * x, 3.0), network(x, same))
 
 
+class Aside(nn.Module):
+    """A network with a layer that it does not use."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.aside = nn.Linear(2, 16)
+
+    def forward(self, x: Tensor, t: Tensor) -> Tensor:
+        return x
+
+
 def test_a_discriminator_on_features() -> None:
     score, head = points(), nn.Linear(16, 1)
     judge = FeatureDiscriminator(score, "hidden", head)
@@ -452,8 +463,12 @@ def test_a_discriminator_on_features() -> None:
     assert x.grad is not None
     assert float(x.grad.abs().min()) > 0
     assert head.weight.grad is not None
-    assert all(each.grad is None for each in score.parameters())
+    assert all(each.grad is None and each.requires_grad for each in score.parameters())
     assert not score.hidden._forward_hooks
+    score.last.register_forward_pre_hook(lambda *_: pytest.fail("ran on behind the features"))
+    torch.testing.assert_close(judge(x, t), logits)
+    with pytest.raises(RuntimeError, match="did not come to the layer"):
+        FeatureDiscriminator(Aside(), "aside", head)(x, t)
     with pytest.raises(ValueError, match="no layer 'middle'; at its top are hidden, last"):
         FeatureDiscriminator(score, "middle", head)
 

@@ -16,7 +16,7 @@ from paperworks.diffusion.usf.decisions import Decisions
 from paperworks.diffusion.usf.presets import by_hand
 from paperworks.diffusion.usf.search import Found, search_schedule
 
-SMALL: dict[str, Any] = {"budget": 40, "population": 36, "batch": 2}
+SMALL: dict[str, Any] = {"budget": 70, "population": 44, "batch": 2}
 
 
 def rng(seed: int = 0) -> torch.Generator:
@@ -115,7 +115,7 @@ def test_both_searches_have_the_same_budget_and_beginning(rival: str) -> None:
     ours, its = found.curves
     assert (ours.label, its.label) == (OURS, rival)
     assert len(ours.x) == len(its.x) == 60
-    assert ours.y[:36] == its.y[:36]
+    assert ours.y[:44] == its.y[:44]
     assert ours.y != its.y
     for curve in (ours, its):
         assert list(curve.y) == sorted(curve.y, reverse=True)
@@ -130,4 +130,4 @@ def test_the_claims_keep_the_settings_that_were_made_first() -> None:
             if tier is not None
             for work in tier.works
         }
-        assert rounds == {(40, 10) if claim.name.endswith("-in-short-rounds") else (60, 15)}
+        assert rounds == {(48, 10) if claim.name.endswith("-in-short-rounds") else (60, 15)}

@@ -147,13 +147,15 @@ def test_unipc(order: int, variant: str, data: bool, corrector: bool) -> None:
 
 @pytest.mark.parametrize("order", [1, 2, 3])
 @pytest.mark.parametrize("spacing", ["uniform", "quadratic"])
+@pytest.mark.parametrize("lowered", [True, False])
 @pytest.mark.filterwarnings("ignore:__array_wrap__")  # diffusers gives its tensors to NumPy
-def test_deis_of_diffusers(order: int, spacing: str) -> None:
+def test_deis_of_diffusers(order: int, spacing: str, lowered: bool) -> None:
     hold(
-        lambda times: deis(times, order),
+        lambda times: deis(times, order, lower_order_final=lowered),
         "DEISMultistepScheduler",
         spacing,
         solver_order=order,
+        lower_order_final=lowered,
     )
 
 

@@ -82,8 +82,8 @@ def test_every_choice_comes_up() -> None:
 def test_features_tell_solvers_apart(schedule: Schedule) -> None:
     many = list(by_hand(schedule, 6).values())
     found = Space(schedule, 6).features(many)
-    assert found.shape == (32, 6, 21)
-    assert len({each.tobytes() for each in found}) == 32
+    assert found.shape == (40, 6, 21)
+    assert len({each.tobytes() for each in found}) == 40
     assert np.abs(found).max() < 10
     # Where a step begins and ends, from the noise at 0 to the data at 1.
     assert (found[:, 0, 0] == 0).all()

@@ -9,8 +9,10 @@ is the Fréchet distance in the features of a small classifier of the same image
 All contenders have DDPM's schedule of 1000 betas, start from the same noise, and end at the same
 time; a scheduler of diffusers is given our times in place of its own. Where they stop on the way is
 part of a method. So in the claims of the first kind each of them, ours too, has the spacing of four
-that is best for it: on other noise, and on another mixture of the same kind where they are drawn.
-In the second kind, "same-times", all stop at the paper's times (equal steps of sqrt(t)).
+that is best for it. In the second kind, "same-times", all stop at the paper's times (equal steps of
+sqrt(t)). In both the multistep solvers of diffusers end with lower orders, as they do by default
+below 15 steps, or go on in full order, whichever is better for each. What is best is found on other
+noise, and on another mixture of the same kind where they are drawn.
 
 Each has the same number of evaluations, or one less where it cannot be had: Heun's method of
 Karras et al. takes 2 N - 1. Ours is tAB-DEIS with the polynomial of degree 3, the paper's best at
@@ -21,8 +23,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from itertools import pairwise
-from typing import Any
+from itertools import pairwise, product, starmap
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -48,9 +50,17 @@ DIFFUSERS = {
 CONTENDERS = ("DDIM", "Euler", "Heun", *DIFFUSERS)
 BUDGETS = (5, 10, 15, 20)
 OTHERS = 5000
-"""What is added to a seed for the draws on which times are chosen."""
+"""What is added to a seed for the draws on which settings are chosen."""
 
 Model = Callable[[Tensor, Any], Tensor]
+
+
+class Setting(NamedTuple):
+    """What a contender may choose."""
+
+    spacing: str = "quadratic"
+    lower_order_final: bool = True
+    """Whether a multistep solver of diffusers ends a short sampling with lower orders."""
 
 
 def run(
@@ -59,9 +69,10 @@ def run(
     schedule: DiscreteVP,
     x: Tensor,
     evaluations: int,
-    spacing: str = "quadratic",
+    setting: Setting = Setting(),  # noqa: B008 (a tuple)
 ) -> Tensor:
     """The samples of one contender."""
+    spacing = setting.spacing
     times = spaced(schedule, evaluations, spacing)
     if label in (OURS, "DDIM"):
         solver = "tab3" if label == OURS else "ddim"
@@ -73,7 +84,8 @@ def run(
     import diffusers
 
     name, order = DIFFUSERS[label]
-    changes = {"final_sigmas_type": "sigma_min"} if name.startswith("DPM") else {}
+    changes: dict[str, Any] = {"final_sigmas_type": "sigma_min"} if name.startswith("DPM") else {}
+    changes["lower_order_final"] = setting.lower_order_final
     scheduler: Any = getattr(diffusers, name)(solver_order=order, **changes)
     scheduler.set_timesteps(evaluations)
     scheduler.sigmas = torch.from_numpy(schedule.rho(times))
@@ -110,24 +122,26 @@ def heun(model: Model, schedule: DiscreteVP, x: Tensor, times: Floats) -> Tensor
     return y * float(schedule.alpha(times[-1]))
 
 
-def chosen(times: str, error: Callable[[str, str], float]) -> Mapping[str, str]:
-    """The spacing of each contender and of ours.
+def chosen(times: str, error: Callable[[str, Setting], float]) -> Mapping[str, Setting]:
+    """The best setting of each contender and of ours.
 
     Parameters
     ----------
     times : {"best", "same"}
     error : callable
-        Of a label and a spacing, on draws of their own; what is not finite is the worst.
+        Of a label and a setting, on draws of their own; what is not finite is the worst.
     """
-    labels = (OURS, *CONTENDERS)
-    if times == "same":
-        return dict.fromkeys(labels, "quadratic")
+    spacings = SPACINGS if times == "best" else ("quadratic",)
 
-    def known(label: str, spacing: str) -> float:
-        found = error(label, spacing)
-        return found if math.isfinite(found) else math.inf
+    def best(label: str) -> Setting:
+        endings = (True, False) if label in DIFFUSERS else (True,)
+        settings = list(starmap(Setting, product(spacings, endings)))
+        if len(settings) == 1:
+            return settings[0]
+        errors = [error(label, each) for each in settings]
+        return settings[int(np.argmin(np.nan_to_num(errors, nan=np.inf)))]
 
-    return {label: min(SPACINGS, key=lambda each: known(label, each)) for label in labels}
+    return {label: best(label) for label in (OURS, *CONTENDERS)}
 
 
 class Bed:
@@ -136,23 +150,18 @@ class Bed:
     def __init__(self, model: Model, schedule: DiscreteVP, x: Tensor, exact: Tensor):
         self.model, self.schedule, self.x, self.exact = model, schedule, x, exact
 
-    def error(self, label: str, evaluations: int, spacing: str) -> float:
+    def error(self, label: str, evaluations: int, setting: Setting) -> float:
         """The mean absolute difference."""
-        found = run(label, self.model, self.schedule, self.x, evaluations, spacing)
+        found = run(label, self.model, self.schedule, self.x, evaluations, setting)
         return float((found - self.exact).abs().mean())
 
 
 def _nearest(make: Callable[[int], Bed], seed: int, evaluations: int, times: str) -> TrialResult:
-    """On the bed of a seed, with times that were chosen on that of another one."""
-    other = make(seed + OTHERS) if times == "best" else None
-
-    def error(label: str, spacing: str) -> float:
-        assert other is not None
-        return other.error(label, evaluations, spacing)
-
-    spacings, bed = chosen(times, error), make(seed)
+    """On the bed of a seed, with settings that were chosen on that of another one."""
+    other, bed = make(seed + OTHERS), make(seed)
+    settings = chosen(times, lambda label, each: other.error(label, evaluations, each))
     return TrialResult(
-        {label: bed.error(label, evaluations, each) for label, each in spacings.items()}
+        {label: bed.error(label, evaluations, each) for label, each in settings.items()}
     )
 
 
@@ -191,17 +200,17 @@ def quality(
     model, features = trained(data, device=device), Features.load(data)
     real = features(load_images(data).images)
 
-    def error(label: str, spacing: str, seed: int = seed + OTHERS) -> float:
+    def error(label: str, setting: Setting, seed: int = seed + OTHERS) -> float:
         batches = model.noise(count, _drawn(seed)).split(250)
         images = torch.cat(
-            [run(label, model, model.schedule, x, evaluations, spacing) for x in batches]
+            [run(label, model, model.schedule, x, evaluations, setting) for x in batches]
         )
         if not bool(images.isfinite().all()):
             return math.inf
         return frechet_distance(features(images.clamp(-1, 1)), real)
 
-    spacings = chosen(times, error)
-    return TrialResult({label: error(label, each, seed) for label, each in spacings.items()})
+    settings = chosen(times, error)
+    return TrialResult({label: error(label, each, seed) for label, each in settings.items()})
 
 
 def _drawn(seed: int) -> torch.Generator:

@@ -5,6 +5,7 @@ of a diffusion model, and a small network for points.
 from __future__ import annotations
 
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class FeatureDiscriminator(nn.Module):
 
     Notes
     -----
-    ``forward(x, t)`` costs one evaluation of the network; gradients go to ``x`` and to the head.
+    ``forward(x, t)`` runs the network as far as the layer; gradients go to ``x`` and to the head.
 
     Examples
     --------
@@ -65,16 +66,31 @@ class FeatureDiscriminator(nn.Module):
     def forward(self, x: Tensor, t: Tensor) -> Tensor:
         """Logits of (batch, ...) noisy samples at times (batch,)."""
         network, layer = self._features
-        caught: list[Tensor] = []
-        handle = layer.register_forward_hook(lambda module, inputs, output: caught.append(output))
+        handle = layer.register_forward_hook(_leave)
         frozen = {name: each.detach() for name, each in network.named_parameters()}
         try:
             functional_call(network, frozen, (x, t))
+        except _Reached as reached:
+            features = reached.features
+        else:
+            raise RuntimeError("the network did not come to the layer of the discriminator")
         finally:
             handle.remove()
         # Attention leaves strides on which a GroupNorm in the head crashes torch 2.13 on a CPU, in
         # the gradient of its weights alone.
-        return self.head(caught[0].contiguous())
+        return self.head(features.contiguous())
+
+
+class _Reached(Exception):  # noqa: N818 (a way out, not an error)
+    """Leaves a network where its features are there."""
+
+    def __init__(self, features: Tensor):
+        super().__init__()
+        self.features = features
+
+
+def _leave(layer: nn.Module, inputs: Any, output: Tensor) -> None:
+    raise _Reached(output)
 
 
 class PointNetwork(nn.Module):

@@ -108,7 +108,13 @@ def unipc(
     return _each(times, step)
 
 
-def deis(times: Sequence[float] | Floats, order: int = 3, *, variable: str = "lambda") -> Decisions:
+def deis(
+    times: Sequence[float] | Floats,
+    order: int = 3,
+    *,
+    variable: str = "lambda",
+    lower_order_final: bool = True,
+) -> Decisions:
     """DEIS of order 1 to 4: tAB-DEIS, rhoAB-DEIS, iPNDM, and the one of diffusers.
 
     Parameters
@@ -119,15 +125,17 @@ def deis(times: Sequence[float] | Floats, order: int = 3, *, variable: str = "la
     variable : {"lambda", "t", "rho", "equal"}
         What the polynomial is in. For "lambda", diffusers' DEIS of order up to 3, that is a full
         Taylor expansion; "equal" is iPNDM.
+    lower_order_final : bool
+        Of "lambda", as in diffusers: whether fewer than 15 steps end with lower orders. The others
+        never do.
     """
     _check(order, 4)
     diffusers = variable == "lambda"
     estimate = "taylor" if diffusers else f"adams-{variable}"
-    steps = len(times) - 1
+    lowered = diffusers and lower_order_final and len(times) - 1 < FEW
 
     def step(now: int, last: int) -> Step:
-        ends = min(order, last) if diffusers and steps < FEW else order
-        return Step(min(now, ends), "noise", estimate)
+        return Step(min(now, order, last) if lowered else min(now, order), "noise", estimate)
 
     return _each(times, step)
 
@@ -137,6 +145,8 @@ BY_HAND: dict[str, Callable[[Floats], Decisions]] = {
     "DEIS (t, order 3)": lambda times: deis(times, 3, variable="t"),
     "DEIS (t, order 4)": lambda times: deis(times, 4, variable="t"),
     "DEIS (lambda, order 3)": lambda times: deis(times, 3),
+    "DEIS (lambda, order 2) to the end": lambda times: deis(times, 2, lower_order_final=False),
+    "DEIS (lambda, order 3) to the end": lambda times: deis(times, 3, lower_order_final=False),
     "DPM-Solver++ 2M": lambda times: dpm_solver(times, 2),
     "DPM-Solver++ 3M": lambda times: dpm_solver(times, 3),
     "UniPC 2": lambda times: unipc(times, 2),
@@ -152,7 +162,7 @@ def by_hand(schedule: Schedule, steps: int) -> dict[str, Decisions]:
     --------
     >>> from paperworks.diffusion.schedules import LinearVP
     >>> len(by_hand(LinearVP(), 5))
-    32
+    40
     """
     return {
         f"{name}, {spacing}": make(spaced(schedule, steps, spacing))

@@ -71,7 +71,7 @@ def search_schedule(
     budget: int = 200,
     strategy: str = "s3",
     initial: Iterable[Decisions] | None = None,
-    population: int = 40,
+    population: int = 48,
     batch: int = 10,
     seed: int = 0,
     jobs: int = 1,
@@ -99,7 +99,7 @@ def search_schedule(
         Schedules to begin with; by default those made by hand (:func:`by_hand`), so that what is
         found is no worse on the data of the search.
     population : int
-        Evaluated before the first round: ``initial``, and schedules at random.
+        Evaluated before the first round: ``initial``, and schedules at random, by default 8.
     batch : int
         Evaluated in a round. The predictor learns once a round.
     seed : int
