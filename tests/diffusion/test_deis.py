@@ -79,6 +79,14 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("PNDMScheduler", {"skip_prk_steps": True, "beta_schedule": "scaled_linear"}),
     ("EulerDiscreteScheduler", {"prediction_type": "v_prediction"}),
     ("DEISMultistepScheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+    # Those whose own defaults are not DDPM's:
+    ("LCMScheduler", {}),
+    ("TCDScheduler", {}),
+    ("HeunDiscreteScheduler", {}),
+    ("KDPM2DiscreteScheduler", {}),
+    ("KDPM2AncestralDiscreteScheduler", {}),
+    ("UnCLIPScheduler", {}),
+    ("LCMScheduler", {"beta_end": 0.02}),
 ]  # fmt: skip
 
 
@@ -91,7 +99,7 @@ def test_from_any_config(kind: str, config: dict[str, Any], caplog: Any) -> None
     found = found.clamp(min=1e-7)  # where diffusers' products vanish in float32, or are 0
     torch.testing.assert_close(found, expected.clamp(min=1e-7), rtol=1e-3, atol=1e-6)
     assert ours.config["prediction_type"] == theirs.config.prediction_type
-    assert len(ours) == len(theirs)
+    assert len(ours) == theirs.config.num_train_timesteps
     ours.set_timesteps(10)
     assert ours.timesteps.tolist() == spaced(ours.schedule, 10)[:-1].tolist()
     assert torch.isfinite(run(ours, lambda x, t: 0.5 * x, noise())).all()
