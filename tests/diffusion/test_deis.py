@@ -75,6 +75,8 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("DDIMScheduler", {"beta_schedule": "scaled_linear", "beta_start": 0.00085,
                        "beta_end": 0.012, "steps_offset": 1, "prediction_type": "v_prediction",
                        "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
+    ("DDIMScheduler", {"rescale_betas_zero_snr": True}),
+    ("DDIMScheduler", {"rescale_betas_zero_snr": True, "beta_schedule": "squaredcos_cap_v2"}),
     ("DPMSolverMultistepScheduler", {"solver_order": 3, "use_karras_sigmas": True}),
     ("PNDMScheduler", {"skip_prk_steps": True, "beta_schedule": "scaled_linear"}),
     ("EulerDiscreteScheduler", {"prediction_type": "v_prediction"}),
@@ -116,6 +118,14 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     assert again.schedule.betas[-1] == 0.03
 
 
+@pytest.mark.parametrize("betas", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_without_signal_alpha_still_falls(betas: str) -> None:
+    ours = DEISScheduler(beta_schedule=betas, rescale_betas_zero_snr=True)
+    alpha = ours.schedule.alpha(np.arange(1000))
+    assert 0 < alpha[-1] <= 2.0**-12 * (1 + 1e-9)
+    assert (np.diff(alpha) < 0).all()
+
+
 @pytest.mark.parametrize("solver", ["tab2", "rho-heun"])
 @pytest.mark.parametrize("told", [True, False])
 def test_a_run_may_begin_in_the_middle(solver: str, told: bool) -> None:
@@ -143,10 +153,10 @@ def test_even_where_fewer_steps_are_left_than_its_order_has() -> None:
     assert torch.isfinite(x).all()
 
 
-def test_add_noise_is_ddpms() -> None:
+@pytest.mark.parametrize("timesteps", [torch.tensor([0, 500, 999]), torch.tensor(500)], ids=str)
+def test_add_noise_is_ddpms(timesteps: Tensor) -> None:
     ours, theirs = DEISScheduler(), diffusers.DDPMScheduler()
     images = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    timesteps = torch.tensor([0, 500, 999])
     torch.testing.assert_close(
         ours.add_noise(images, images.flip(0), timesteps),
         theirs.add_noise(images, images.flip(0), timesteps),

@@ -205,10 +205,10 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Parameters
         ----------
         original_samples, noise : (batch, ...) float
-        timesteps : (batch,)
+        timesteps : (batch,), or a single one for all
         """
         shape = (-1,) + (1,) * (original_samples.dim() - 1)
-        times = timesteps.double().cpu().numpy()
+        times = np.atleast_1d(timesteps.double().numpy(force=True))
         alpha, sigma = (
             torch.from_numpy(part(times)).to(original_samples).reshape(shape)
             for part in (self.schedule.alpha, self.schedule.sigma)
@@ -293,9 +293,10 @@ def _betas(config: Mapping[str, Any]) -> Floats:
 
 def _without_signal(betas: Floats) -> Floats:
     """Lin et al. 2024, arXiv:2305.08891, algorithm 1, with a last alpha of 2**-12 in place of 0,
-    as diffusers' solvers have it: at 0 sigma / alpha would be infinite.
+    as diffusers' solvers have it: at 0 sigma / alpha would be infinite. Where the alpha before is
+    below that already, as of DDPM's own betas, the last one is half of it.
     """
     root = np.sqrt(np.cumprod(1 - betas))
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    root[-1] = 2.0**-12
+    root[-1] = 2.0**-12 if root[-2] > 2.0**-12 else root[-2] / 2
     return 1 - (root / np.concatenate([[1.0], root[:-1]])) ** 2
