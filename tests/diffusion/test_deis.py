@@ -111,6 +111,12 @@ def test_from_any_config(kind: str, config: dict[str, Any], caplog: Any) -> None
         assert again.config[key] == value
 
 
+def test_trained_betas_may_be_an_array() -> None:
+    betas = np.linspace(0.01, 0.3, 50)
+    ours = DEISScheduler.from_config({"trained_betas": betas, "num_train_timesteps": 50})
+    np.testing.assert_array_equal(ours.schedule.betas, betas)
+
+
 def test_saved_and_loaded(tmp_path: Path) -> None:
     DEISScheduler(solver="rhoab2", beta_end=0.03).save_pretrained(tmp_path)
     again = DEISScheduler.from_pretrained(tmp_path)

@@ -262,7 +262,8 @@ def _check_config(config: Mapping[str, Any]) -> None:
     """Refuse what would be taken for betas and is none: the images would silently be wrong."""
     told = [f"{key}={config[key]!r}" for key in _NO_BETAS if config.get(key)]
     others = config.keys() - {"_class_name", "_diffusers_version", "_use_default_values"}
-    if others and not told and "beta_schedule" not in others and not config.get("trained_betas"):
+    betas = "beta_schedule" in others or config.get("trained_betas") is not None
+    if others and not told and not betas:
         told = [f"no beta_schedule, but {', '.join(sorted(others))}"]
     if told:
         raise ValueError(
