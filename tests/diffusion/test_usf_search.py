@@ -99,6 +99,25 @@ def test_a_search_that_was_stopped_goes_on(tmp_path: Path, whole: Found, stop: i
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_what_was_found_never_gets_worse(tmp_path: Path, whole: Found) -> None:
+    search_schedule(objective, SCHEDULE, 4, folder=tmp_path, **SMALL)
+
+    def stop(done: int, *told: Any) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_schedule(objective, SCHEDULE, 4, folder=tmp_path, progress=stop, **SMALL)
+    assert Decisions.load(tmp_path / "found.json") == whole.decisions
+    fewer = search_schedule(objective, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 10})
+    assert fewer.score > whole.score
+    assert Decisions.load(tmp_path / "found.json") == whole.decisions
+    # A kill between the scores and the best leaves that behind; it is mended.
+    fewer.decisions.save(tmp_path / "found.json")
+    search_schedule(objective, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 10})
+    assert Decisions.load(tmp_path / "found.json") == whole.decisions
+
+
 @pytest.mark.parametrize("name", ["search", "found"])
 def test_a_kill_while_writing_leaves_the_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
