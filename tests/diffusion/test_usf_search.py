@@ -198,8 +198,11 @@ def test_an_objective_that_raises_is_named_with_its_decisions() -> None:
         ({"jobs": 0}, "jobs must be a whole number other than 0, got 0"),
         ({"initial": [], "population": 0}, "nothing to begin with: initial is empty"),
         ({"initial": [ddim([1.0, 0.5, 0.001])]}, "for 3 steps, but initial has a schedule of 2"),
+        ({"initial": [ddim([1.0, 0.5, 0.2, 0.01])]},
+         "initial must go from 1.0 to 0.001, the ends of the noise schedule, .* from 1.0 to 0.01"),
+        ({"initial": [ddim([0.9, 0.5, 0.2, 0.001])]}, "initial must .* goes from 0.9 to 0.001"),
     ],
-)
+)  # fmt: skip
 def test_bad_requests(changes: dict[str, Any], match: str) -> None:
     given = {"steps": 3, **changes}
     with pytest.raises(ValueError, match=match):
