@@ -210,10 +210,11 @@ def draw(
 
 
 def _show_quality(report: dict[str, Any]) -> None:
-    text = f"Fréchet distance {report['frechet']:.3f} in the features of {report['features']}"
-    if "real" in report:
-        text += f" · {report['frechet_real']:.3f} for {report['real']} real test images"
-    console.print(text, highlight=False, soft_wrap=True)
+    if report["features"] is not None:
+        text = f"Fréchet distance {report['frechet']:.3f} in the features of {report['features']}"
+        if "real" in report:
+            text += f" · {report['frechet_real']:.3f} for {report['real']} real test images"
+        console.print(text, highlight=False, soft_wrap=True)
     if report["fid"] is None:
         console.print("not Inception FID, and not comparable with it", highlight=False)
     else:
