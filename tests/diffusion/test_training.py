@@ -397,6 +397,9 @@ def test_trained_on_demand_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert weights(tmp_path / "diffusion" / "mnist")
     with pytest.raises(ValueError, match=r"name must be one of digits, .*; got 'imagenet'"):
         training.trained("imagenet")
+    monkeypatch.setitem(RECIPES, "mnist", replace(TINY, steps=5))
+    with pytest.raises(ValueError, match=r"6 steps, asked for 5.*mnist is for .* recipe: move"):
+        training.trained("mnist")
 
 
 def test_the_shipped_model_takes_no_training() -> None:

@@ -245,7 +245,7 @@ def trained(
     Raises
     ------
     ValueError
-        For another name.
+        For another name, or where its folder in the cache holds another training.
     """
     if name not in RECIPES:
         raise ValueError(f"name must be one of {', '.join(RECIPES)}; got {name!r}")
@@ -254,7 +254,12 @@ def trained(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{name}.lock")):  # others wait for the one that trains
             images = load_images(name).images
-            train(images, folder, RECIPES[name], data=name, device=device, progress=progress)
+            try:
+                train(images, folder, RECIPES[name], data=name, device=device, progress=progress)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}. {folder} is for the model of the recipe: move what is there elsewhere"
+                ) from error
     return TrainedModel.load(name).to(choose_device(device))
 
 
