@@ -19,7 +19,7 @@ from paperworks.diffusion.f_distill.student import OneStep, teacher_pairs
 from paperworks.diffusion.f_distill.trainer import FDistillTrainer
 from paperworks.diffusion.f_distill.weighting import Weighting
 from paperworks.diffusion.mixtures import GaussianMixture, NoisyMixture
-from paperworks.diffusion.schedules import EDM, DiscreteVP, FlowMatching, LinearVP
+from paperworks.diffusion.schedules import EDM, DiscreteVP, FlowMatching, LinearVP, Schedule
 
 SCHEDULE = LinearVP()
 RING = GaussianMixture.ring(4)
@@ -410,13 +410,16 @@ def test_one_step_of_edm_has_the_size_of_its_noise() -> None:
     assert student(torch.ones(1, 2)).tolist() == [[80.0, 80.0]]
 
 
-def test_pairs_are_the_flow() -> None:
+@pytest.mark.parametrize("schedule", [SCHEDULE, EDM()], ids=lambda each: type(each).__name__)
+def test_pairs_are_the_flow(schedule: Schedule) -> None:
     noise = torch.randn(20, 2, generator=rng()).double()
-    kept, samples = teacher_pairs(RING.model(SCHEDULE), SCHEDULE, noise, steps=35)
-    start = float(SCHEDULE.sigma(SCHEDULE.t_max)) * noise
-    exact = RING.flow(start, SCHEDULE, SCHEDULE.t_max, SCHEDULE.t_min)
+    kept, samples = teacher_pairs(RING.model(schedule), schedule, noise, steps=35)
+    start = float(schedule.sigma(schedule.t_max)) * noise
+    exact = RING.flow(start, schedule, schedule.t_max, schedule.t_min)
     assert kept is noise
     assert float((samples - exact).abs().mean()) < 2e-3
+    other = teacher_pairs(RING.model(schedule), schedule, noise, steps=35, spacing="logrho")[1]
+    assert not torch.equal(other, samples)
 
 
 # ------------------------------------------------------------------------------- networks

@@ -42,7 +42,7 @@ def sample(
     *,
     solver: Solver | str = "tab3",
     steps: int = 10,
-    spacing: str = "quadratic",
+    spacing: str | None = None,
     times: ArrayLike | None = None,
     prediction: Prediction = "epsilon",
     progress: Callable[[int, int, Tensor], None] | None = None,
@@ -64,8 +64,9 @@ def sample(
         for 10 evaluations or so.
     steps : int
         Of the solver; it takes ``solver.stages`` evaluations for each.
-    spacing : {"quadratic", "uniform", "logrho", "karras"}
-        See :mod:`paperworks.diffusion.timesteps`. The default is DEIS's for few steps.
+    spacing : {"quadratic", "uniform", "logrho", "karras"}, optional
+        See :mod:`paperworks.diffusion.timesteps`. The default is "quadratic", DEIS's for few steps,
+        and "karras" for :class:`EDM`.
     times : (steps + 1,) float, optional
         In place of ``steps`` and ``spacing``: falling times within the schedule.
     prediction : {"epsilon", "sample", "v_prediction", "flow_prediction", "score"}

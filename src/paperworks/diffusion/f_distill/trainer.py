@@ -111,7 +111,7 @@ class FDistillTrainer:
     spacing : str, optional
         How noise levels are drawn: as often as the steps of
         :func:`paperworks.diffusion.timesteps.spaced` come. By default uniform in time, and
-        "karras" where time is sigma.
+        "karras" where the variance explodes.
     time_range : (float, float)
         The share of these levels to use, from clean to noisy: DMD's.
     rng : torch.Generator, optional
