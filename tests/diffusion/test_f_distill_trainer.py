@@ -345,6 +345,9 @@ def test_bad_settings() -> None:
         ({"regression": (torch.zeros(3, 2), torch.zeros(4, 2))}, r"got \(3, 2\) and \(4, 2\)"),
         ({"regression": (torch.zeros(3, 5), torch.zeros(3, 5))}, r"\(count, 2\), got \(3, 5\)"),
         ({"regression": (torch.zeros(0, 2), torch.zeros(0, 2))}, r"got \(0, 2\)"),
+        ({"regression": (torch.zeros(3, 2), torch.full((3, 2), torch.nan))},
+         "regression must be finite, but its samples have 6 values that are NaN or infinite"),
+        ({"regression": (torch.tensor([[math.inf, 0.0]]), torch.zeros(1, 2))}, "its noise has 1 v"),
         ({"regression_weight": -0.1}, "regression_weight must be >= 0 and finite, got -0.1"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -361,6 +364,10 @@ def test_bad_settings() -> None:
         small().train(1)
     with pytest.raises(ValueError, match=r"must be \(2,\), got \(3,\)"):
         small().train(1, torch.zeros(10, 3))
+    holes = torch.full((10, 2), torch.nan)
+    for data in (holes, lambda count, rng: holes[:count]):
+        with pytest.raises(ValueError, match=r"data has \d+ values that are NaN .* at step 1$"):
+            small().train(1, data)
     with pytest.raises(ValueError, match="data is empty"):
         small().train(1, torch.zeros(0, 2))
     with pytest.raises(ValueError, match="save_every must be at least 1, got 0"):

@@ -48,6 +48,7 @@ from paperworks.diffusion.f_distill.student import OneStep
 from paperworks.diffusion.f_distill.weighting import Weighting
 from paperworks.diffusion.predictions import Prediction
 from paperworks.diffusion.schedules import Schedule
+from paperworks.diffusion.solver import not_finite
 
 Data = Tensor | Callable[[int, torch.Generator], Tensor]
 
@@ -122,8 +123,8 @@ class FDistillTrainer:
     ValueError
         For an unknown name or a setting outside its range; for a divergence or a GAN term that
         needs a discriminator, without one; for networks to be trained whose parameters ask for no
-        gradient; in training for a network that returns another shape or values that are not
-        finite, named with the step.
+        gradient; for a regression of values that are not finite; in training for data or a network
+        that returns values that are not finite or of another shape, named with the step.
 
     Notes
     -----
@@ -202,6 +203,13 @@ class FDistillTrainer:
                     "regression must be noise and samples, both of the shape (count, "
                     f"{', '.join(map(str, shape))}), got {sizes[0]} and {sizes[1]}"
                 )
+            for each, has in zip(regression, ("noise has", "samples have"), strict=True):
+                bad = not_finite(each)
+                if bad:
+                    raise ValueError(
+                        f"regression must be finite, but its {has} {bad} values that are NaN or "
+                        "infinite"
+                    )
         if not trainable(generator):
             raise ValueError(f"the generator {FROZEN}")
         own = list(generator.parameters())
@@ -410,4 +418,9 @@ class FDistillTrainer:
             found = data(self.batch, self.rng)
         if found.shape[1:] != self.shape:
             raise ValueError(f"samples of data must be {self.shape}, got {tuple(found.shape[1:])}")
+        bad = not_finite(found)
+        if bad:
+            raise ValueError(
+                f"data has {bad} values that are NaN or infinite {self.matching.where}"
+            )
         return found.to(self.like)
