@@ -49,8 +49,8 @@ def check_settings(path: str | Path, theirs: Mapping[str, Any], ours: Mapping[st
 def digest(*tensors: Tensor) -> str:
     """The SHA-256 of the values of tensors, in hexadecimal digits."""
     found = hashlib.sha256()
-    for each in tensors:
-        found.update(each.contiguous().numpy(force=True).data)
+    for each in tensors:  # as bytes, since NumPy has not all dtypes
+        found.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 

@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -227,7 +228,10 @@ class FDistillTrainer:
         self.noising = Noising(
             schedule, self.rng, self.like, spacing=spacing, time_range=time_range
         )
-        self.weighting = divergence if isinstance(divergence, Weighting) else Weighting(divergence)
+        # A copy: what a weighting remembers is of one training.
+        self.weighting = (
+            deepcopy(divergence) if isinstance(divergence, Weighting) else Weighting(divergence)
+        )
         self.matching = Matching(
             teacher,
             fake_score,
@@ -279,7 +283,8 @@ class FDistillTrainer:
             discriminator that is trained needs it.
         checkpoint : path, optional
             Where the state is kept; if there is one, training goes on from it, to the last bit as
-            if it had not stopped. Its settings must be these.
+            if it had not stopped. Its settings must be these, and it must not lie behind this
+            trainer.
         save_every : int
             Steps between saves, at least 1.
         progress : callable, optional
@@ -293,7 +298,7 @@ class FDistillTrainer:
         if save_every < 1:
             raise ValueError(f"save_every must be at least 1, got {save_every}")
         if checkpoint is not None and Path(checkpoint).exists():
-            self.load(checkpoint)
+            self._restore(checkpoint, back=False)
         while self.steps < steps:
             figures = self.step(data)
             if progress is not None:
@@ -347,8 +352,16 @@ class FDistillTrainer:
         ValueError
             If it is damaged, or was written under other settings or by other networks.
         """
+        self._restore(path, back=True)
+
+    def _restore(self, path: str | Path, *, back: bool) -> None:
         state = load_checkpoint(path, _FORMAT)
         check_settings(path, state["settings"], self.settings)
+        if state["steps"] < self.steps and not back:
+            raise ValueError(
+                f"{path} is of step {state['steps']}, but this trainer has gone {self.steps}: "
+                "load(checkpoint) goes back to it, save(checkpoint) takes its place"
+            )
         try:
             for key, each in self._parts().items():
                 each.load_state_dict(state[key])
