@@ -71,8 +71,8 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         """
         if isinstance(config, Mapping):
             _check_config({**config, **kwargs})
-            # Diffusers takes our own defaults for what the other scheduler had by default; but it is
-            # with that one's that the model was trained.
+            # Diffusers takes our own defaults for what the other scheduler had by default; but the
+            # model was trained with that one's.
             defaults = set(config.get("_use_default_values", ())) - _DDPM.keys()
             config = {**config, "_use_default_values": sorted(defaults)}
         return super().from_config(config, return_unused_kwargs, **kwargs)

@@ -258,7 +258,7 @@ def trained(
                 train(images, folder, RECIPES[name], data=name, device=device, progress=progress)
             except ValueError as error:
                 raise ValueError(
-                    f"{error}. {folder} is for the model of the recipe: move what is there elsewhere"
+                    f"{error}. {folder} is for the model of the recipe: move what is there away"
                 ) from error
     return TrainedModel.load(name).to(choose_device(device))
 

@@ -122,8 +122,8 @@ def search_schedule(
     ------
     ValueError
         For an unknown strategy, counts that are no whole numbers or too small, ``initial``
-        schedules of other lengths or ends, nothing to begin with, a folder with another search, or an
-        objective that is finite for no schedule. What the objective raises is passed on.
+        schedules of other lengths or ends, nothing to begin with, a folder with another search, or
+        an objective that is finite for no schedule. What the objective raises is passed on.
 
     Notes
     -----
