@@ -113,6 +113,44 @@ def test_ones_own_f_far_out() -> None:
         assert own.weight(torch.zeros(3)).tolist() == [1.0, 1.0, 1.0]
 
 
+CANCEL = {  # as one writes them down, and where their digits are gone
+    "js": (lambda r: r * r.log() - (r + 1) * ((r + 1) / 2).log(), 30.0),
+    "softened-reverse-kl": (lambda r: (r + 1) * ((r + 1) / (2 * r)).log(), 16.0),
+}
+
+
+@pytest.mark.parametrize("name", CANCEL)
+def test_where_ones_own_f_loses_its_digits_no_weight_comes_of_it(name: str) -> None:
+    f, end = CANCEL[name]
+    own, kept = divergence_of(f, name), 0
+    for at in torch.linspace(0, 100, 401, dtype=torch.float64).split(1):
+        try:
+            found = own.log_weight(at)
+        except ValueError as error:
+            assert float(at) > 0.7 * end, at
+            assert "round" in str(error)
+            continue
+        kept += 1
+        torch.testing.assert_close(found, DIVERGENCES[name].log_weight(at), rtol=0, atol=0.02)
+    assert kept > 2.8 * end
+    own.log_weight(torch.linspace(-100, 0, 401))  # nothing cancels there
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda r: r - 1 - r.log(),
+        lambda r: r * r.log() - r + 1,
+        lambda r: (r - 1) ** 2,
+        lambda r: (r - 1) * r.log(),
+        lambda r: 1 - r.sqrt(),
+    ],
+)
+def test_what_does_not_cancel_is_taken_all_the_way(f: Any) -> None:
+    at = torch.linspace(-100, 100, 801, dtype=torch.float64)
+    assert torch.isfinite(divergence_of(f).log_weight(at)).all()
+
+
 def test_the_alpha_family_has_the_others_at_its_limits() -> None:
     log_ratio = torch.linspace(-3, 3, 7, dtype=torch.float64)
     for alpha, name, factor in (
