@@ -156,7 +156,8 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Parameters
         ----------
         model_output, sample : (batch, ...) float
-            What the network says of the sample, and that sample.
+            What the network says of the sample, and that sample. Solvers of several steps keep the
+            last outputs, so they must not be overwritten.
         timestep : float or Tensor
             Of ``timesteps``, where the first call may begin anywhere and the others follow in
             order.
