@@ -147,6 +147,29 @@ def test_a_search_by_the_distance_from_data(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["score"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_by_the_distance_from_data_each_is_scored_by_many_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paperworks.diffusion import quality
+
+    asked: list[tuple[str, int]] = []
+
+    def objective(source: str, model: Any, count: int, by: str, seed: int) -> Any:
+        asked.append((by, count))
+        return lambda decisions: 1.0
+
+    monkeypatch.setattr(quality, "objective", objective)
+    for by, more in (("flow", []), ("frechet", []), ("frechet", ["--n", "80"])):
+        done = run(
+            app,
+            ["diffusion", "search", "digits", "--out", str(tmp_path / f"{by}{len(more)}"),
+             "--steps", "2", "--budget", "1", "--by", by, "--json", *more],
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["n"] == asked[-1][1]
+    assert asked == [("flow", 32), ("frechet", 1000), ("frechet", 80)]
+
+
 def test_inception_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Features(lambda x: x.flatten(1)[:, :4], None, "x")
     monkeypatch.setattr(Features, "inception", lambda: made)
