@@ -19,6 +19,7 @@ from paperworks.diffusion.schedules import (
     LinearVP,
     Schedule,
 )
+from paperworks.diffusion.usf import Decisions, Step, function_key
 
 SCHEDULES = [
     LinearVP(), LinearVP(0.2, 12.0), CosineVP(), DiscreteVP.linear(), DiscreteVP([0.1, 0.5, 0.2]),
@@ -162,6 +163,23 @@ def test_the_smallest_steps_are_steps(schedule: Schedule) -> None:
     middle = schedule.time_of_log_snr(0.0)
     for step in (1e-6, 1e-9, 1e-12):
         schedule.check([schedule.t_max, middle + step, middle, middle - step, schedule.t_min])
+
+
+def test_a_schedule_whose_weights_are_kept_is_not_changed() -> None:
+    """They would be those of the schedule that it was."""
+    decisions = Decisions([1.0, 0.5, 0.001], [Step(), Step(2, "data")])
+
+    def by_tab(schedule: Schedule) -> object:
+        return sample(lambda x, t: 0 * x, schedule, torch.zeros(1, 2))
+
+    for use in (by_tab, lambda schedule: function_key(schedule, decisions)):
+        schedule = LinearVP()
+        schedule.beta_max = 12.0  # nothing is kept yet
+        use(schedule)
+        with pytest.raises(AttributeError, match="LinearVP.beta_max cannot be changed .* another"):
+            schedule.beta_max = 5.0
+        assert schedule.digest() == LinearVP(0.1, 12.0).digest()
+        LinearVP().beta_max = 5.0  # others are as free as before
 
 
 def test_equal_schedules_have_equal_digests() -> None:

@@ -53,8 +53,8 @@ def sample(
     ----------
     model : callable
         ``model(x, t)`` of a (batch, ...) tensor and the schedule's time, a float, to a tensor of
-        the same shape. Run without gradients. A new tensor at every call: multistep solvers keep the
-        last ones as they are, so of a buffer that is filled anew (a CUDA graph's, say) return a
+        the same shape. Run without gradients. A new tensor at every call: multistep solvers keep
+        the last ones as they are, so of a buffer that is filled anew (a CUDA graph's, say) return a
         ``clone()``.
     schedule : Schedule
         The noise schedule that the model was trained with.

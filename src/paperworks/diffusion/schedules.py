@@ -41,6 +41,20 @@ class Schedule(ABC):
     """The cleanest time to integrate to; the noise there is too small to see."""
     t_max: float
     """The time to start from, where the data can no longer be seen."""
+    _kept = False
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if self._kept:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} cannot be changed any more, since weights of this "
+                "schedule are kept: make another schedule"
+            )
+        super().__setattr__(name, value)
+
+    def keep(self) -> None:
+        """Called where something is cached for this schedule: from then on it cannot be changed."""
+        if not self._kept:
+            self._kept = True
 
     @abstractmethod
     def alpha(self, t: ArrayLike) -> Floats:
