@@ -176,7 +176,9 @@ def test_a_schedule_whose_weights_are_kept_is_not_changed() -> None:
         schedule = LinearVP()
         schedule.beta_max = 12.0  # nothing is kept yet
         use(schedule)
-        with pytest.raises(AttributeError, match="LinearVP.beta_max cannot be changed .* another"):
+        with pytest.raises(
+            AttributeError, match=r"LinearVP\.beta_max cannot be changed .* another"
+        ):
             schedule.beta_max = 5.0
         assert schedule.digest() == LinearVP(0.1, 12.0).digest()
         LinearVP().beta_max = 5.0  # others are as free as before

@@ -204,8 +204,8 @@ class FDistillTrainer:
                     "regression must be noise and samples, both of the shape (count, "
                     f"{', '.join(map(str, shape))}), got {sizes[0]} and {sizes[1]}"
                 )
-            for each, has in zip(regression, ("noise has", "samples have"), strict=True):
-                bad = not_finite(each)
+            for values, has in zip(regression, ("noise has", "samples have"), strict=True):
+                bad = not_finite(values)
                 if bad:
                     raise ValueError(
                         f"regression must be finite, but its {has} {bad} values that are NaN or "
