@@ -92,6 +92,7 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # of diffusers and NumPy 2
 @pytest.mark.parametrize(("kind", "config"), CONFIGS, ids=[kind for kind, _ in CONFIGS])
 def test_from_any_config(kind: str, config: dict[str, Any], caplog: Any) -> None:
     theirs = getattr(diffusers, kind)(**config)
