@@ -147,6 +147,29 @@ def test_a_search_by_the_distance_from_data(tmp_path: Path) -> None:
     assert json.loads(done.stdout)["score"] == pytest.approx(expected, rel=1e-3)
 
 
+def test_by_the_distance_from_data_each_is_scored_by_many_images(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from paperworks.diffusion import quality
+
+    asked: list[tuple[str, int]] = []
+
+    def objective(source: str, model: Any, count: int, by: str, seed: int) -> Any:
+        asked.append((by, count))
+        return lambda decisions: 1.0
+
+    monkeypatch.setattr(quality, "objective", objective)
+    for by, more in (("flow", []), ("frechet", []), ("frechet", ["--n", "80"])):
+        done = run(
+            app,
+            ["diffusion", "search", "digits", "--out", str(tmp_path / f"{by}{len(more)}"),
+             "--steps", "2", "--budget", "1", "--by", by, "--json", *more],
+        )  # fmt: skip
+        assert done.exit_code == 0, done.output
+        assert json.loads(done.stdout)["n"] == asked[-1][1]
+    assert asked == [("flow", 32), ("frechet", 1000), ("frechet", 80)]
+
+
 def test_inception_is_used_where_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = Features(lambda x: x.flatten(1)[:, :4], None, "x")
     monkeypatch.setattr(Features, "inception", lambda: made)
@@ -169,6 +192,35 @@ def test_a_data_set_is_kept_in_the_cache(tmp_path: Path, monkeypatch: pytest.Mon
     other = run(app, ["diffusion", "train", "--data", "digits", "--steps", "2", *TINY, "--lr", "1"])
     assert other.exit_code == 2
     assert "lr is 0.002 there and 1.0 here" in other.output
+
+
+def test_a_training_of_ones_own_leaves_the_recipes_folder_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The claims go by the model of the recipe: no longer training may come in its place."""
+    from paperworks.diffusion import images, training
+
+    pictures = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0)) * 2 - 1
+    given = images.ImageSet(pictures, None, (), "mnist")
+    recipe = training.Recipe((8,), steps=2, batch=4)
+    monkeypatch.setenv("PAPERWORKS_CACHE", str(tmp_path))
+    monkeypatch.setitem(training.RECIPES, "mnist", recipe)
+    monkeypatch.setattr(images, "load_images", lambda *_, **__: given)
+    monkeypatch.setattr(training, "load_images", lambda *_, **__: given)
+    command = ["diffusion", "train", "--data", "mnist", "--device", "cpu"]
+    for more in (["--steps", "4"], ["--steps", "6"], []):  # and the first goes on
+        done = run(app, [*command, *more])
+        assert done.exit_code == 0, done.output
+        steps, folder = (int(more[1]), "mnist-own") if more else (2, "mnist")
+        kept = json.loads((tmp_path / "diffusion" / folder / "training.json").read_text())
+        assert kept["step"] == steps
+        name = tmp_path / "diffusion" / folder if more else "mnist"
+        assert f"now: paperworks diffusion sample {name} --out" in done.stdout
+    assert training.trained("mnist").training["step"] == 2
+    # Another seed is another training.
+    other = run(app, [*command, "--seed", "1"])
+    assert other.exit_code == 2
+    assert "mnist-own/checkpoint.pt has other settings: seed is 0 there" in other.output
 
 
 def test_ctrl_c_says_how_to_go_on(

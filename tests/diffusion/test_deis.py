@@ -75,13 +75,24 @@ CONFIGS: list[tuple[str, dict[str, Any]]] = [
     ("DDIMScheduler", {"beta_schedule": "scaled_linear", "beta_start": 0.00085,
                        "beta_end": 0.012, "steps_offset": 1, "prediction_type": "v_prediction",
                        "rescale_betas_zero_snr": True, "timestep_spacing": "trailing"}),
+    ("DDIMScheduler", {"rescale_betas_zero_snr": True}),
+    ("DDIMScheduler", {"rescale_betas_zero_snr": True, "beta_schedule": "squaredcos_cap_v2"}),
     ("DPMSolverMultistepScheduler", {"solver_order": 3, "use_karras_sigmas": True}),
     ("PNDMScheduler", {"skip_prk_steps": True, "beta_schedule": "scaled_linear"}),
     ("EulerDiscreteScheduler", {"prediction_type": "v_prediction"}),
     ("DEISMultistepScheduler", {"beta_schedule": "squaredcos_cap_v2"}),
+    # Those whose own defaults are not DDPM's:
+    ("LCMScheduler", {}),
+    ("TCDScheduler", {}),
+    ("HeunDiscreteScheduler", {}),
+    ("KDPM2DiscreteScheduler", {}),
+    ("KDPM2AncestralDiscreteScheduler", {}),
+    ("UnCLIPScheduler", {}),
+    ("LCMScheduler", {"beta_end": 0.02}),
 ]  # fmt: skip
 
 
+@pytest.mark.filterwarnings("ignore:__array:DeprecationWarning")  # of diffusers and NumPy 2
 @pytest.mark.parametrize(("kind", "config"), CONFIGS, ids=[kind for kind, _ in CONFIGS])
 def test_from_any_config(kind: str, config: dict[str, Any], caplog: Any) -> None:
     theirs = getattr(diffusers, kind)(**config)
@@ -91,7 +102,7 @@ def test_from_any_config(kind: str, config: dict[str, Any], caplog: Any) -> None
     found = found.clamp(min=1e-7)  # where diffusers' products vanish in float32, or are 0
     torch.testing.assert_close(found, expected.clamp(min=1e-7), rtol=1e-3, atol=1e-6)
     assert ours.config["prediction_type"] == theirs.config.prediction_type
-    assert len(ours) == len(theirs)
+    assert len(ours) == theirs.config.num_train_timesteps
     ours.set_timesteps(10)
     assert ours.timesteps.tolist() == spaced(ours.schedule, 10)[:-1].tolist()
     assert torch.isfinite(run(ours, lambda x, t: 0.5 * x, noise())).all()
@@ -101,11 +112,25 @@ def test_from_any_config(kind: str, config: dict[str, Any], caplog: Any) -> None
         assert again.config[key] == value
 
 
+def test_trained_betas_may_be_an_array() -> None:
+    betas = np.linspace(0.01, 0.3, 50)
+    ours = DEISScheduler.from_config({"trained_betas": betas, "num_train_timesteps": 50})
+    np.testing.assert_array_equal(ours.schedule.betas, betas)
+
+
 def test_saved_and_loaded(tmp_path: Path) -> None:
     DEISScheduler(solver="rhoab2", beta_end=0.03).save_pretrained(tmp_path)
     again = DEISScheduler.from_pretrained(tmp_path)
     assert again.solver.name == "rhoab2"
     assert again.schedule.betas[-1] == 0.03
+
+
+@pytest.mark.parametrize("betas", ["linear", "scaled_linear", "squaredcos_cap_v2"])
+def test_without_signal_alpha_still_falls(betas: str) -> None:
+    ours = DEISScheduler(beta_schedule=betas, rescale_betas_zero_snr=True)
+    alpha = ours.schedule.alpha(np.arange(1000))
+    assert 0 < alpha[-1] <= 2.0**-12 * (1 + 1e-9)
+    assert (np.diff(alpha) < 0).all()
 
 
 @pytest.mark.parametrize("solver", ["tab2", "rho-heun"])
@@ -135,10 +160,10 @@ def test_even_where_fewer_steps_are_left_than_its_order_has() -> None:
     assert torch.isfinite(x).all()
 
 
-def test_add_noise_is_ddpms() -> None:
+@pytest.mark.parametrize("timesteps", [torch.tensor([0, 500, 999]), torch.tensor(500)], ids=str)
+def test_add_noise_is_ddpms(timesteps: Tensor) -> None:
     ours, theirs = DEISScheduler(), diffusers.DDPMScheduler()
     images = torch.randn(3, 2, 4, 4, generator=torch.Generator().manual_seed(0))
-    timesteps = torch.tensor([0, 500, 999])
     torch.testing.assert_close(
         ours.add_noise(images, images.flip(0), timesteps),
         theirs.add_noise(images, images.flip(0), timesteps),

@@ -113,6 +113,45 @@ def test_ones_own_f_far_out() -> None:
         assert own.weight(torch.zeros(3)).tolist() == [1.0, 1.0, 1.0]
 
 
+CANCEL = {  # as one writes them down, and where their digits are gone
+    "js": (lambda r: r * r.log() - (r + 1) * ((r + 1) / 2).log(), 30.0),
+    "softened-reverse-kl": (lambda r: (r + 1) * ((r + 1) / (2 * r)).log(), 16.0),
+}
+
+
+@pytest.mark.parametrize("name", CANCEL)
+def test_where_ones_own_f_loses_its_digits_no_weight_comes_of_it(name: str) -> None:
+    f, end = CANCEL[name]
+    own, refused = divergence_of(f, name), []
+    for at in torch.linspace(0, 100, 401, dtype=torch.float64).split(1):
+        try:
+            found = own.log_weight(at)
+        except ValueError as error:
+            refused.append((float(at), "rounding" in str(error)))
+        else:
+            torch.testing.assert_close(found, DIVERGENCES[name].log_weight(at), rtol=0, atol=2e-3)
+    assert all(by_rounding for _, by_rounding in refused)
+    assert 0.7 * end < min(refused)[0] < 1.1 * end
+    with pytest.raises(ValueError, match=r"(lost its digits|must be strictly convex).*rounding"):
+        own.log_weight(torch.tensor([end + 10]))
+    own.log_weight(torch.linspace(-100, 0, 401))  # nothing cancels there
+
+
+@pytest.mark.parametrize(
+    "f",
+    [
+        lambda r: r - 1 - r.log(),
+        lambda r: r * r.log() - r + 1,
+        lambda r: (r - 1) ** 2,
+        lambda r: (r - 1) * r.log(),
+        lambda r: 1 - r.sqrt(),
+    ],
+)
+def test_what_does_not_cancel_is_taken_all_the_way(f: Any) -> None:
+    at = torch.linspace(-100, 100, 801, dtype=torch.float64)
+    assert torch.isfinite(divergence_of(f).log_weight(at)).all()
+
+
 def test_the_alpha_family_has_the_others_at_its_limits() -> None:
     log_ratio = torch.linspace(-3, 3, 7, dtype=torch.float64)
     for alpha, name, factor in (

@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from paperworks.diffusion.checkpoints import digest
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
 from paperworks.diffusion.f_distill.networks import (
     FeatureDiscriminator,
@@ -19,7 +20,7 @@ from paperworks.diffusion.f_distill.student import OneStep, teacher_pairs
 from paperworks.diffusion.f_distill.trainer import FDistillTrainer
 from paperworks.diffusion.f_distill.weighting import Weighting
 from paperworks.diffusion.mixtures import GaussianMixture, NoisyMixture
-from paperworks.diffusion.schedules import EDM, DiscreteVP, FlowMatching, LinearVP
+from paperworks.diffusion.schedules import EDM, DiscreteVP, FlowMatching, LinearVP, Schedule
 
 SCHEDULE = LinearVP()
 RING = GaussianMixture.ring(4)
@@ -132,6 +133,18 @@ def test_resumes_to_the_last_bit(tmp_path: Path) -> None:
     for one, other in zip(through.one_step.parameters(), again.one_step.parameters(), strict=True):
         assert torch.equal(one, other)
     assert torch.equal(through.sample(5), again.sample(5))
+
+
+def test_an_older_state_is_not_gone_back_to_without_a_word(tmp_path: Path) -> None:
+    trainer, path = small(), tmp_path / "state.pt"
+    trainer.train(1, RING.sample, checkpoint=path)
+    trainer.train(3, RING.sample)
+    with pytest.raises(ValueError, match=r"state\.pt is of step 1, .* gone 3: .*load\(.*save\("):
+        trainer.train(4, RING.sample, checkpoint=path)
+    assert trainer.steps == 3
+    trainer.save(path)
+    trainer.train(4, RING.sample, checkpoint=path)
+    assert trainer.steps == 4
 
 
 def test_a_kill_while_it_saves_leaves_the_old_state(
@@ -345,6 +358,11 @@ def test_bad_settings() -> None:
         ({"regression": (torch.zeros(3, 2), torch.zeros(4, 2))}, r"got \(3, 2\) and \(4, 2\)"),
         ({"regression": (torch.zeros(3, 5), torch.zeros(3, 5))}, r"\(count, 2\), got \(3, 5\)"),
         ({"regression": (torch.zeros(0, 2), torch.zeros(0, 2))}, r"got \(0, 2\)"),
+        (
+            {"regression": (torch.zeros(3, 2), torch.full((3, 2), torch.nan))},
+            "regression must be finite, but its samples have 6 values that are NaN or infinite",
+        ),
+        ({"regression": (torch.tensor([[math.inf, 0.0]]), torch.zeros(1, 2))}, "its noise has 1 v"),
         ({"regression_weight": -0.1}, "regression_weight must be >= 0 and finite, got -0.1"),
     ):
         with pytest.raises(ValueError, match=words):
@@ -361,6 +379,10 @@ def test_bad_settings() -> None:
         small().train(1)
     with pytest.raises(ValueError, match=r"must be \(2,\), got \(3,\)"):
         small().train(1, torch.zeros(10, 3))
+    holes = torch.full((10, 2), torch.nan)
+    for data in (holes, lambda count, rng: holes[:count]):
+        with pytest.raises(ValueError, match=r"data has \d+ values that are NaN .* at step 1$"):
+            small().train(1, data)
     with pytest.raises(ValueError, match="data is empty"):
         small().train(1, torch.zeros(0, 2))
     with pytest.raises(ValueError, match="save_every must be at least 1, got 0"):
@@ -377,9 +399,17 @@ def test_settings_of_the_weights_are_taken() -> None:
     weighting = Weighting("forward-kl", bins=3)
     trainer = small(divergence=weighting)
     trainer.step(RING.sample)
-    assert trainer.weighting is weighting
-    assert weighting.log_means.shape == (3,)
-    assert weighting.log_means.abs().max() > 0
+    assert trainer.weighting.divergence.name == "forward-kl"
+    assert trainer.weighting.log_means.shape == (3,)
+    assert trainer.weighting.log_means.abs().max() > 0
+    assert weighting.log_means.abs().max() == 0  # its memory is that of one training
+
+
+def test_pairs_of_bfloat16_are_taken() -> None:
+    noise = torch.randn(8, 2, generator=rng()).bfloat16()
+    trainer = small(regression=(noise, 0.5 * noise))
+    assert trainer.step(RING.sample)["regression"] > 0
+    assert trainer.settings["regression"] == digest(noise, 0.5 * noise)
 
 
 # ---------------------------------------------------------------------- students and pairs
@@ -410,13 +440,16 @@ def test_one_step_of_edm_has_the_size_of_its_noise() -> None:
     assert student(torch.ones(1, 2)).tolist() == [[80.0, 80.0]]
 
 
-def test_pairs_are_the_flow() -> None:
+@pytest.mark.parametrize("schedule", [SCHEDULE, EDM()], ids=lambda each: type(each).__name__)
+def test_pairs_are_the_flow(schedule: Schedule) -> None:
     noise = torch.randn(20, 2, generator=rng()).double()
-    kept, samples = teacher_pairs(RING.model(SCHEDULE), SCHEDULE, noise, steps=35)
-    start = float(SCHEDULE.sigma(SCHEDULE.t_max)) * noise
-    exact = RING.flow(start, SCHEDULE, SCHEDULE.t_max, SCHEDULE.t_min)
+    kept, samples = teacher_pairs(RING.model(schedule), schedule, noise, steps=35)
+    start = float(schedule.sigma(schedule.t_max)) * noise
+    exact = RING.flow(start, schedule, schedule.t_max, schedule.t_min)
     assert kept is noise
     assert float((samples - exact).abs().mean()) < 2e-3
+    other = teacher_pairs(RING.model(schedule), schedule, noise, steps=35, spacing="logrho")[1]
+    assert not torch.equal(other, samples)
 
 
 # ------------------------------------------------------------------------------- networks

@@ -119,6 +119,32 @@ def test_the_perfect_network_at_a_time_for_each_sample(
     )
 
 
+@pytest.mark.parametrize("mixture", MIXTURES, ids=["ring", "random", "one"])
+@pytest.mark.parametrize(
+    "device",
+    [
+        "meta",  # which mixes with no other either, and is everywhere
+        pytest.param(
+            "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+        ),
+    ],
+)
+def test_samples_on_another_device_stay_there(mixture: GaussianMixture, device: str) -> None:
+    x = torch.randn(4, mixture.dim, generator=generator())
+    model = mixture.model(LinearVP(), "v_prediction")
+    for t in (0.5, torch.tensor([0.1, 0.5, 0.9, 0.5])):
+        for function in (model, model.log_prob):
+            there = t.to(device) if isinstance(t, torch.Tensor) and device != "meta" else t
+            found = function(x.to(device), there)
+            assert found.device.type == device
+            if device != "meta":
+                torch.testing.assert_close(found.cpu(), function(x, t))
+    if device == "cuda":
+        flow = mixture.flow(x.to(device), LinearVP(), 1.0, 0.5)
+        torch.testing.assert_close(flow.cpu(), mixture.flow(x, LinearVP(), 1.0, 0.5))
+        assert mixture.sample(3, torch.Generator(device)).device.type == device
+
+
 @pytest.mark.parametrize(
     ("arguments", "match"),
     [

@@ -10,8 +10,18 @@ from torch import Tensor
 from paperworks.diffusion.integrators import SOLVERS, AdamsBashforth, LinearCourse, Move
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.sampling import sample
-from paperworks.diffusion.schedules import CosineVP, DiscreteVP, Floats, LinearVP, Schedule
+from paperworks.diffusion.schedules import (
+    EDM,
+    VE,
+    CosineVP,
+    DiscreteVP,
+    Floats,
+    FlowMatching,
+    LinearVP,
+    Schedule,
+)
 from paperworks.diffusion.solver import Course, Solver
+from paperworks.diffusion.timesteps import SPACINGS, spaced
 
 SCHEDULE, MIXTURE = LinearVP(), GaussianMixture.ring(5)
 MODEL = MIXTURE.model(SCHEDULE)
@@ -50,6 +60,24 @@ def test_times_in_place_of_steps() -> None:
     found = sample(MODEL, SCHEDULE, noise(), solver=AdamsBashforth(1), times=times, steps=99)
     assert found.times.tolist() == times
     assert found.evaluations == 3
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [EDM(), VE(), LinearVP(), CosineVP(), DiscreteVP.linear(), FlowMatching()],
+    ids=lambda each: type(each).__name__,
+)
+def test_the_usual_spacing_suits_the_schedule(schedule: Schedule) -> None:
+    name = "karras" if isinstance(schedule, EDM) else "quadratic"
+    x = noise(64) * float(schedule.sigma(schedule.t_max))
+    exact = MIXTURE.flow(x, schedule, schedule.t_max, schedule.t_min)
+    errors = {
+        each: float((sample(MIXTURE.model(schedule), schedule, x, spacing=each).x - exact).norm())
+        for each in (None, *SPACINGS)
+    }
+    assert errors[None] == errors[name]
+    assert errors[None] < 3 * min(errors.values())
+    assert spaced(schedule, 7).tolist() == spaced(schedule, 7, name).tolist()
 
 
 @pytest.mark.parametrize(

@@ -19,6 +19,7 @@ from paperworks.diffusion.schedules import (
     LinearVP,
     Schedule,
 )
+from paperworks.diffusion.usf import Decisions, Step, function_key
 
 SCHEDULES = [
     LinearVP(), LinearVP(0.2, 12.0), CosineVP(), DiscreteVP.linear(), DiscreteVP([0.1, 0.5, 0.2]),
@@ -135,10 +136,52 @@ def test_a_schedule_that_is_not_monotone_is_told_with_the_step() -> None:
         ValueError, match=r"not monotone: in step 3, from time 0.59 to 0.41, .* to -"
     ):
         Bent().check(times)
-    Bent().check([1.0, 0.8, 0.1])
+    with pytest.raises(ValueError, match=r"not monotone: in step 2, from time 0\.5"):
+        Bent().check([1.0, 0.8, 0.1])  # between the times
     sample(lambda x, t: 0 * x, LinearVP(), torch.zeros(1, 2), times=times)
     with pytest.raises(ValueError, match="not monotone: in step 3"):
         sample(lambda x, t: 0 * x, Bent(), torch.zeros(1, 2), times=times)
+
+
+@pytest.mark.parametrize("solver", ["tab3", "ddim", "ipndm", "rho-heun"])
+def test_an_end_without_data_or_without_noise_is_told(solver: str) -> None:
+    class Whole(FlowMatching):
+        """From pure data to pure noise."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.t_min, self.t_max = 0.0, 1.0
+
+    for times, words in (([1.0, 0.5, 0.2, 0.1, 0.05], "-inf at time 1, in step 1"),
+                         ([0.9, 0.5, 0.2, 0.1, 0.0], "inf at time 0, in step 4")):  # fmt: skip
+        with pytest.raises(ValueError, match=f"ratio is {words}: neither alpha nor sigma may be 0"):
+            sample(lambda x, t: 0 * x, Whole(), torch.zeros(1, 2), times=times, solver=solver)
+
+
+@every
+def test_the_smallest_steps_are_steps(schedule: Schedule) -> None:
+    middle = schedule.time_of_log_snr(0.0)
+    for step in (1e-6, 1e-9, 1e-12):
+        schedule.check([schedule.t_max, middle + step, middle, middle - step, schedule.t_min])
+
+
+def test_a_schedule_whose_weights_are_kept_is_not_changed() -> None:
+    """They would be those of the schedule that it was."""
+    decisions = Decisions([1.0, 0.5, 0.001], [Step(), Step(2, "data")])
+
+    def by_tab(schedule: Schedule) -> object:
+        return sample(lambda x, t: 0 * x, schedule, torch.zeros(1, 2))
+
+    for use in (by_tab, lambda schedule: function_key(schedule, decisions)):
+        schedule = LinearVP()
+        schedule.beta_max = 12.0  # nothing is kept yet
+        use(schedule)
+        with pytest.raises(
+            AttributeError, match=r"LinearVP\.beta_max cannot be changed .* another"
+        ):
+            schedule.beta_max = 5.0
+        assert schedule.digest() == LinearVP(0.1, 12.0).digest()
+        LinearVP().beta_max = 5.0  # others are as free as before
 
 
 def test_equal_schedules_have_equal_digests() -> None:

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from filelock import FileLock
 from torch import Tensor
 
 from paperworks.diffusion import training
+from paperworks.diffusion.checkpoints import interrupts_later
 from paperworks.diffusion.mixtures import GaussianMixture
 from paperworks.diffusion.trained import TrainedModel
 from paperworks.diffusion.training import RECIPES, Recipe, build_network, choose_device, train
@@ -107,6 +109,55 @@ def test_killed_at_any_time_it_goes_on_in_the_same_bits(tmp_path: Path) -> None:
     assert gone_on.steps == step + 3
     train(images(), tmp_path / "whole", recipe)
     assert same(folder, tmp_path / "whole")
+
+
+def test_ctrl_c_keeps_the_step_that_it_came_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    step = training._Run._step
+
+    def interrupted(self: Any, data: Tensor) -> Tensor:
+        if self.step == 2:
+            signal.raise_signal(signal.SIGINT)
+        return step(self, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training._Run, "_step", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            train(images(), tmp_path / "parts", TINY)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    assert json.loads((tmp_path / "parts" / "training.json").read_text())["step"] == 3
+    train(images(), tmp_path / "parts", TINY)
+    train(images(), tmp_path / "whole", TINY)
+    assert same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_second_ctrl_c_is_not_held_back() -> None:
+    with interrupts_later() as came:
+        signal.raise_signal(signal.SIGINT)
+        assert came()
+        with pytest.raises(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+
+
+def test_ctrl_c_is_left_alone_where_it_is_not_pythons_own() -> None:
+    """In another thread, or under a handler of the caller's."""
+    told: list[Any] = []
+
+    def elsewhere() -> None:
+        with interrupts_later() as came:
+            told.append((came(), signal.getsignal(signal.SIGINT)))
+
+    thread = threading.Thread(target=elsewhere)
+    thread.start()
+    thread.join()
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        elsewhere()
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert told == [(False, signal.default_int_handler), (False, signal.SIG_IGN)]
 
 
 def test_a_finished_training_has_nothing_to_do(tmp_path: Path) -> None:
@@ -347,6 +398,9 @@ def test_trained_on_demand_and_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     assert weights(tmp_path / "diffusion" / "mnist")
     with pytest.raises(ValueError, match=r"name must be one of digits, .*; got 'imagenet'"):
         training.trained("imagenet")
+    monkeypatch.setitem(RECIPES, "mnist", replace(TINY, steps=5))
+    with pytest.raises(ValueError, match=r"6 steps, asked for 5.*mnist is for .* recipe: move"):
+        training.trained("mnist")
 
 
 def test_the_shipped_model_takes_no_training() -> None:

@@ -63,6 +63,7 @@ def test_points_that_are_not_said_are_the_last_ones() -> None:
         ({"estimate": "euler"}, "estimate must be one of taylor.*; got 'euler'"),
         ({"scaling": "bh3"}, "scaling must be a finite number or one of none, bh1.*; got 'bh3'"),
         ({"scaling": float("nan")}, "scaling must be a finite number or one of .*; got nan"),
+        ({"scaling": 10**400}, "scaling must be a finite number or one of .*; got 1000"),
         ({"scaling": None}, "scaling must be a finite number .*; got None"),
         ({"scaling": [1]}, r"scaling must be a finite number .*; got \[1\]"),
         ({"scaling": True}, "scaling must be a finite number .*; got True"),
@@ -92,6 +93,7 @@ def test_steps_that_cannot_be(changes: dict[str, Any], match: str) -> None:
         ({"times": [999, 600, 600, 0]}, "step 2 of 3 goes from 600 to 600"),
         ({"times": [999, float("nan"), 2, 0]}, "finite numbers, got nan as number 2 of 4"),
         ({"times": [float("inf"), 5, 2, 0]}, "finite numbers, got inf as number 1 of 4"),
+        ({"times": [10**400, 5, 2, 0]}, "finite numbers, got 1000.* as number 1 of 4"),
         ({"times": [999, 5, "a", 0]}, "finite numbers, got 'a' as number 3 of 4"),
         ({"times": [999, 5, 2, None]}, "finite numbers, got None as number 4 of 4"),
         ({"times": [999, 5, 2, False]}, "finite numbers, got False as number 4 of 4"),
@@ -114,6 +116,13 @@ def test_records_that_cannot_be(data: dict[str, Any], match: str) -> None:
     good = {"times": TIMES, "steps": [{}, {}, {}]}
     with pytest.raises(ValueError, match=match):
         Decisions.from_dict({**good, **data})
+
+
+def test_a_scaling_of_numpy_is_a_number() -> None:
+    for scaling in (np.float32(0.1), np.float64(0.1), np.int64(1), 1):
+        decisions = Decisions([999, 500, 0], [Step(), Step(2, scaling=scaling)])
+        assert type(decisions.steps[1].scaling) is float
+        assert Decisions.from_json(decisions.to_json()) == decisions
 
 
 def test_a_list_is_no_record() -> None:

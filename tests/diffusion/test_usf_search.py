@@ -101,6 +101,25 @@ def test_a_search_that_was_stopped_goes_on(tmp_path: Path, whole: Found, stop: i
     assert not list(tmp_path.glob("*.part"))
 
 
+def test_what_was_found_never_gets_worse(tmp_path: Path, whole: Found) -> None:
+    search_schedule(objective, SCHEDULE, 4, folder=tmp_path, **SMALL)
+
+    def stop(done: int, *told: Any) -> None:
+        if done == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        search_schedule(objective, SCHEDULE, 4, folder=tmp_path, progress=stop, **SMALL)
+    assert Decisions.load(tmp_path / "found.json") == whole.decisions
+    fewer = search_schedule(objective, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 10})
+    assert fewer.score > whole.score
+    assert Decisions.load(tmp_path / "found.json") == whole.decisions
+    # A kill between the scores and the best leaves that behind; it is mended.
+    fewer.decisions.save(tmp_path / "found.json")
+    search_schedule(objective, SCHEDULE, 4, folder=tmp_path, **{**SMALL, "budget": 10})
+    assert Decisions.load(tmp_path / "found.json") == whole.decisions
+
+
 @pytest.mark.parametrize("name", ["search", "found"])
 def test_a_kill_while_writing_leaves_the_file_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
@@ -181,8 +200,11 @@ def test_an_objective_that_raises_is_named_with_its_decisions() -> None:
         ({"jobs": 0}, "jobs must be a whole number other than 0, got 0"),
         ({"initial": [], "population": 0}, "nothing to begin with: initial is empty"),
         ({"initial": [ddim([1.0, 0.5, 0.001])]}, "for 3 steps, but initial has a schedule of 2"),
+        ({"initial": [ddim([1.0, 0.5, 0.2, 0.01])]},
+         "initial must go from 1.0 to 0.001, the ends of the noise schedule, .* from 1.0 to 0.01"),
+        ({"initial": [ddim([0.9, 0.5, 0.2, 0.001])]}, "initial must .* goes from 0.9 to 0.001"),
     ],
-)
+)  # fmt: skip
 def test_bad_requests(changes: dict[str, Any], match: str) -> None:
     given = {"steps": 3, **changes}
     with pytest.raises(ValueError, match=match):

@@ -21,7 +21,12 @@ def search(
     ],
     steps: Annotated[int, typer.Option(min=1, help="Evaluations of the network a sample.")] = 5,
     budget: Annotated[int, typer.Option(min=1, help="Schedules to evaluate in all.")] = 200,
-    n: Annotated[int, typer.Option("--n", min=2, help="Images that each is scored by.")] = 32,
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "--n", min=2, help="Images that each is scored by. Default: 32; by frechet 1000."
+        ),
+    ] = None,
     by: Annotated[
         str,
         typer.Option(help="flow: distance from 100 steps from the same noise. frechet: from data."),
@@ -48,7 +53,9 @@ def search(
         network = TrainedModel.load(model).to(choose_device(device))
         began = time.perf_counter()
         with errors.status("making what it is scored by"):
-            error = objective(model, network, n, by, seed + 1000)
+            # A distance of Gaussians wants many more images than there are features, 64.
+            count = n or (1000 if by == "frechet" else 32)
+            error = objective(model, network, count, by, seed + 1000)
         with progress_bar("searching", budget) as bar, says_how_to_go_on(out):
             found = search_schedule(
                 error,
@@ -69,6 +76,7 @@ def search(
         "found": str(out / "found.json"),
         "steps": steps,
         "evaluated": found.evaluations,
+        "n": count,
         "score": found.score,
         "by_hand": name,
         "by_hand_score": scores[hand[name]],

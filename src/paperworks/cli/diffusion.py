@@ -28,7 +28,7 @@ def train(
     ],
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder to write. Default: the cache, where sample finds it by name."),
+        typer.Option(help="Folder to write. Default: one in the cache, which is told at the end."),
     ] = None,
     size: Annotated[
         int | None, typer.Option(min=4, help="Cut and resize a folder's images to this square.")
@@ -51,8 +51,9 @@ def train(
     """Train a U-Net to predict the noise in images (DDPM), and keep its averaged weights.
 
     What is not given is the data set's own recipe: minutes on a CPU, but for cifar10, which wants a
-    GPU. The same command goes on where an interrupted training stopped, in the same bits; with more
-    steps it goes on with a finished one.
+    GPU; sample finds that model by the data set's name. What is trained otherwise has a folder of
+    its own. The same command goes on where an interrupted training stopped, in the same bits; with
+    more steps it goes on with a finished one in that folder.
     """
     from dataclasses import replace
 
@@ -72,7 +73,7 @@ def train(
         if channels is not None:
             changes["channels"] = _numbers(channels)
         recipe = replace(RECIPES.get(data, Recipe()), **changes)
-        folder = out or _home(data)
+        folder = out or _home(data, by_recipe=recipe == RECIPES.get(data) and seed == 0)
         images = load_images(data, size=size)
         with progress_bar("training", recipe.steps) as bar, says_how_to_go_on(folder):
             trained = run(
@@ -210,10 +211,11 @@ def draw(
 
 
 def _show_quality(report: dict[str, Any]) -> None:
-    text = f"Fréchet distance {report['frechet']:.3f} in the features of {report['features']}"
-    if "real" in report:
-        text += f" · {report['frechet_real']:.3f} for {report['real']} real test images"
-    console.print(text, highlight=False, soft_wrap=True)
+    if report["features"] is not None:
+        text = f"Fréchet distance {report['frechet']:.3f} in the features of {report['features']}"
+        if "real" in report:
+            text += f" · {report['frechet_real']:.3f} for {report['real']} real test images"
+        console.print(text, highlight=False, soft_wrap=True)
     if report["fid"] is None:
         console.print("not Inception FID, and not comparable with it", highlight=False)
     else:
@@ -227,11 +229,16 @@ def _numbers(text: str) -> tuple[int, ...]:
         raise ValueError(f"channels must be numbers as 32,64,64; got {text!r}") from None
 
 
-def _home(data: str) -> Path:
-    """Where the model of a data set is kept when no folder is given."""
+def _home(data: str, *, by_recipe: bool) -> Path:
+    """Where the model of a data set is kept when no folder is given.
+
+    That of the recipe is what the claims go by: no other training may come in its place.
+    """
     from paperworks import data as sets
     from paperworks.data.files import cache_dir
+    from paperworks.diffusion.trained import SHIPPED
 
     if data not in sets.names():
         raise ValueError("give --out for the model of a folder")
-    return cache_dir() / "diffusion" / data
+    own = not by_recipe and data not in SHIPPED  # what ships is not in the cache
+    return cache_dir() / "diffusion" / (f"{data}-own" if own else data)

@@ -1,13 +1,15 @@
 """The state of a training in one file: there whole or not at all, and refused if damaged, or of
-other settings; and a folder held by one process alone.
+other settings; a folder held by one process alone; and Ctrl-C held back until a state is whole.
 """
 
 from __future__ import annotations
 
 import hashlib
 import pickle
+import signal
+import threading
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -47,8 +49,8 @@ def check_settings(path: str | Path, theirs: Mapping[str, Any], ours: Mapping[st
 def digest(*tensors: Tensor) -> str:
     """The SHA-256 of the values of tensors, in hexadecimal digits."""
     found = hashlib.sha256()
-    for each in tensors:
-        found.update(each.contiguous().numpy(force=True).data)
+    for each in tensors:  # as bytes, since NumPy has not all dtypes
+        found.update(each.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
     return found.hexdigest()
 
 
@@ -67,6 +69,35 @@ def alone_in(folder: Path, what: str = "trains") -> Iterator[None]:
             yield
     except Timeout as error:
         raise RuntimeError(f"another process {what} in {folder}: wait for it, or end it") from error
+
+
+@contextmanager
+def interrupts_later() -> Iterator[Callable[[], bool]]:
+    """Hold back Ctrl-C, so that work ends where its state is whole; a second one is not held back.
+
+    Yields
+    ------
+    callable
+        ``came()``: whether there was one. Where Ctrl-C does not raise KeyboardInterrupt here, in
+        another thread or under the caller's own handler, it is left alone.
+    """
+    came = threading.Event()
+
+    def remember(*_: object) -> None:
+        came.set()
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    ours = (
+        threading.current_thread() is threading.main_thread()
+        and signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    )
+    if ours:
+        signal.signal(signal.SIGINT, remember)
+    try:
+        yield came.is_set
+    finally:
+        if ours:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def load_checkpoint(path: str | Path, kind: str) -> dict[str, Any]:

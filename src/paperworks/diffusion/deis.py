@@ -46,7 +46,7 @@ class DEISScheduler(SolverScheduler):
     prediction_type : {"epsilon", "sample", "v_prediction"}
         What the network predicts.
     rescale_betas_zero_snr : bool
-        Shift the betas so that the last step is all noise, up to ``alpha = 2**-12``.
+        Shift the betas so that the last step is all noise, up to an alpha of ``2**-12`` or less.
     thresholding : bool
         Must be False: the noise of thresholded data is no smooth function of time.
 

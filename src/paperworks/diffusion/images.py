@@ -40,7 +40,7 @@ class ImageSet:
     classes : tuple of str
         What the classes are called; empty without labels.
     name : str
-        The data set, or the folder.
+        The data set, or the folder's whole path.
     """
 
     images: Tensor
@@ -239,7 +239,7 @@ def _folder(folder: Path, part: str, size: int | None) -> ImageSet:
     if all(len(parts) > 1 for parts in inside):
         classes = sorted({parts[0] for parts in inside})
         labels = torch.tensor([classes.index(parts[0]) for parts in inside])
-    return ImageSet(scaled(np.stack(pictures)), labels, tuple(classes), str(folder))
+    return ImageSet(scaled(np.stack(pictures)), labels, tuple(classes), str(folder.absolute()))
 
 
 def _read(path: Path, size: int | None) -> NDArray[np.uint8]:

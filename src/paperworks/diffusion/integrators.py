@@ -225,6 +225,7 @@ def adams_bashforth_weights(
 
     Kept for a schedule and times, so that many batches cost it once.
     """
+    schedule.keep()
     rho: Callable[[ArrayLike], Floats]
     pieces: Floats = np.empty(0)
     if variable == "t":

@@ -109,13 +109,17 @@ class GaussianMixture:
         return self.means.shape[1]
 
     def sample(self, count: int, generator: torch.Generator) -> Tensor:
-        """(count, dim) float64 of clean data."""
-        which = torch.multinomial(self.weights, count, replacement=True, generator=generator)
-        noise = torch.randn(count, self.dim, generator=generator, dtype=torch.float64)
-        spread = self._variances.clamp(min=0).sqrt()[which] * noise
-        if self._axes is not None:
-            spread = (self._axes[which] @ spread[:, :, None])[:, :, 0]
-        return self.means[which] + spread
+        """(count, dim) float64 of clean data, on the generator's device."""
+        device = generator.device
+        weights, means, variances, axes = self._on(device)
+        which = torch.multinomial(weights, count, replacement=True, generator=generator)
+        noise = torch.randn(
+            count, self.dim, generator=generator, dtype=torch.float64, device=device
+        )
+        spread = variances.clamp(min=0).sqrt()[which] * noise
+        if axes is not None:
+            spread = (axes[which] @ spread[:, :, None])[:, :, 0]
+        return means[which] + spread
 
     def log_prob(self, x: Tensor, alpha: Factor = 1.0, sigma: Factor = 0.0) -> Tensor:
         """Log density of noisy samples, (batch, dim) to (batch,) float64.
@@ -137,8 +141,9 @@ class GaussianMixture:
         """Where the probability flow takes samples (batch, dim) from one time to another.
 
         By SciPy's DOP853 in ``x / alpha`` over ``log(sigma / alpha)``, to a relative tolerance of
-        1e-12; for one Gaussian in closed form.
+        1e-12, on the CPU; for one Gaussian in closed form.
         """
+        given, x = x, x.cpu()
         alpha, sigma = float(schedule.alpha(start)), float(schedule.sigma(start))
         to_alpha, to_sigma = float(schedule.alpha(end)), float(schedule.sigma(end))
         if len(self.weights) == 1:
@@ -147,7 +152,7 @@ class GaussianMixture:
             moved = x.double() - alpha * self.means[0]
             turn = self._axes[0] if self._axes is not None else torch.eye(self.dim).double()
             moved = (moved @ turn * (after / before).sqrt()) @ turn.T
-            return (to_alpha * self.means[0] + moved).to(x)
+            return (to_alpha * self.means[0] + moved).to(given)
 
         def slope(log_rho: float, y: np.ndarray) -> np.ndarray:
             # With y = x / alpha and rho = sigma / alpha: dy / drho = eps = -rho score(y; 1, rho).
@@ -160,20 +165,27 @@ class GaussianMixture:
         found = solve_ivp(slope, span, y, method="DOP853", rtol=1e-12, atol=1e-12)
         if not found.success:
             raise RuntimeError(f"the flow from {start} to {end} failed: {found.message}")
-        return (to_alpha * torch.from_numpy(found.y[:, -1]).view(x.shape)).to(x)
+        return (to_alpha * torch.from_numpy(found.y[:, -1]).view(x.shape)).to(given)
 
     def _terms(self, x: Tensor, alpha: Factor, sigma: Factor) -> tuple[Tensor, Tensor]:
         """Log weighted densities (batch, k), and inverse covariances on distances (batch, k, d)."""
+        weights, means, variances, axes = self._on(x.device)
         alpha, sigma = (
-            torch.as_tensor(each, dtype=torch.float64).reshape(-1, 1, 1) for each in (alpha, sigma)
+            torch.as_tensor(each, dtype=torch.float64, device=x.device).reshape(-1, 1, 1)
+            for each in (alpha, sigma)
         )
-        variances = alpha**2 * self._variances.clamp(min=0) + sigma**2
-        away = x.double()[:, None] - alpha * self.means
-        along = away if self._axes is None else torch.einsum("bkd,kde->bke", away, self._axes)
+        variances = alpha**2 * variances.clamp(min=0) + sigma**2
+        away = x.double()[:, None] - alpha * means
+        along = away if axes is None else torch.einsum("bkd,kde->bke", away, axes)
         scaled = along / variances
         size = (along * scaled + (2 * torch.pi * variances).log()).sum(2)
-        pull = scaled if self._axes is None else torch.einsum("bke,kde->bkd", scaled, self._axes)
-        return self.weights.log() - 0.5 * size, pull
+        pull = scaled if axes is None else torch.einsum("bke,kde->bkd", scaled, axes)
+        return weights.log() - 0.5 * size, pull
+
+    def _on(self, device: torch.device) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        """Weights, means, variances and axes; on the CPU as they are, without a copy."""
+        axes = None if self._axes is None else self._axes.to(device)
+        return self.weights.to(device), self.means.to(device), self._variances.to(device), axes
 
 
 class NoisyMixture:
@@ -200,16 +212,16 @@ class NoisyMixture:
 
     def __call__(self, x: Tensor, t: Tensor | float) -> Tensor:
         """The prediction for (batch, dim) samples at one time, or at (batch,) times."""
-        alpha, sigma, exact = *self._factors(t), x.double()
+        alpha, sigma, exact = *self._factors(t, x.device), x.double()
         score = self.mixture.score(exact, alpha, sigma)
         return convert(score, exact, alpha, sigma, source="score", target=self.prediction).to(x)
 
     def log_prob(self, x: Tensor, t: Tensor | float) -> Tensor:
         """(batch,) float64 log densities of noisy samples."""
-        return self.mixture.log_prob(x, *self._factors(t))
+        return self.mixture.log_prob(x, *self._factors(t, x.device))
 
-    def _factors(self, t: Tensor | float) -> tuple[Tensor, Tensor]:
+    def _factors(self, t: Tensor | float, device: torch.device) -> tuple[Tensor, Tensor]:
         """Alpha and sigma, (batch or 1, 1)."""
         times = np.atleast_1d(t.numpy(force=True) if isinstance(t, Tensor) else t)[:, None]
         alpha, sigma = self.schedule.alpha(times), self.schedule.sigma(times)
-        return torch.from_numpy(alpha), torch.from_numpy(sigma)
+        return torch.from_numpy(alpha).to(device), torch.from_numpy(sigma).to(device)

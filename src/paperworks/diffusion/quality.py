@@ -18,28 +18,50 @@ FINE = 100
 """Steps of tab3 that stand for the model's exact flow."""
 
 
-def features_of(source: str, model: TrainedModel) -> tuple[Features, ImageSet]:
-    """The features in which a model's images are measured, and the images it was trained on.
-
-    Where these are a folder's, a classifier of its classes is trained at the first call, and kept
-    beside the model.
+def real_images(source: str, model: TrainedModel) -> ImageSet:
+    """The images that a model was trained on.
 
     Raises
     ------
     ValueError
-        If the model does not say what it was trained on, or there are no classes.
+        If the model does not say which, they are no longer there, or have another shape now.
     """
     name = model.training.get("data")
     if not name:
         raise ValueError(f"{source} does not say what it was trained on: quality is not known")
     if name in paperworks.data.names():
-        return Features.load(name), load_images(name)
-    real = load_images(name, size=model.shape[1])
+        real = load_images(name)
+    else:
+        # Square images were cut to this size, or had it anyway; others were taken as they are.
+        _, height, width = model.shape
+        real = load_images(name, size=height if height == width else None)
+    shape = tuple(real.images.shape[1:])
+    if shape != model.shape:
+        raise ValueError(
+            f"the images of {name} are {shape}, those of the model {model.shape}: they are not "
+            "those that it was trained on"
+        )
+    return real
+
+
+def features_of(source: str, real: ImageSet) -> Features:
+    """The features in which a model's images are measured.
+
+    Where the real images are a folder's, a classifier of its classes is trained at the first call,
+    and kept beside the model.
+
+    Raises
+    ------
+    ValueError
+        If there are no classes.
+    """
+    if real.name in paperworks.data.names():
+        return Features.load(real.name)
     try:
-        return Features.load(source), real
+        return Features.load(source)
     except ValueError:
         Features.train(real).save(source)
-        return Features.load(source), real
+        return Features.load(source)
 
 
 def measure(source: str, model: TrainedModel, images: Tensor) -> dict[str, Any]:
@@ -58,24 +80,33 @@ def measure(source: str, model: TrainedModel, images: Tensor) -> dict[str, Any]:
     dict
         "frechet" in the "features" of a small classifier; where there are real test images, as many
         of them for the scale, "frechet_real" of "real"; and "fid" in Inception's features, None
-        where these are not on this machine.
+        where these are not on this machine. Images without classes have no classifier: then the
+        first two are None.
+
+    Raises
+    ------
+    ValueError
+        As :func:`real_images`; or if there are neither classes nor Inception's weights.
     """
-    features, real = features_of(source, model)
-    seen = features(real.images)
-    found: dict[str, Any] = {
-        "frechet": frechet_distance(features(images), seen),
-        "features": features.name,
-    }
-    if real.name in paperworks.data.names():
-        test = load_images(real.name, part="test").images[: len(images)]
-        found |= {"frechet_real": frechet_distance(features(test), seen), "real": len(test)}
-    try:
-        inception = Features.inception()
-    except ValueError:
-        found["fid"] = None
-    else:
+    real, inception = real_images(source, model), _inception()
+    found: dict[str, Any] = {"frechet": None, "features": None, "fid": None}
+    if inception is not None:
         found["fid"] = inception.distance(images, real.images)
+    if inception is None or real.classes:
+        features = features_of(source, real)
+        seen = features(real.images)
+        found |= {"frechet": frechet_distance(features(images), seen), "features": features.name}
+        if real.name in paperworks.data.names():
+            test = load_images(real.name, part="test").images[: len(images)]
+            found |= {"frechet_real": frechet_distance(features(test), seen), "real": len(test)}
     return found
+
+
+def _inception() -> Features | None:
+    try:
+        return Features.inception()
+    except ValueError:
+        return None
 
 
 def objective(source: str, model: TrainedModel, count: int, by: str, seed: int) -> OnSamples:
@@ -96,7 +127,7 @@ def objective(source: str, model: TrainedModel, count: int, by: str, seed: int) 
     Raises
     ------
     ValueError
-        For another error, or as :func:`features_of`.
+        For another error, or as :func:`real_images` and :func:`features_of`.
     """
     noise = model.noise(count, torch.Generator().manual_seed(seed))
     if by == "flow":
@@ -108,7 +139,8 @@ def objective(source: str, model: TrainedModel, count: int, by: str, seed: int) 
             return (x - exact).abs().mean()
 
     elif by == "frechet":
-        features, real = features_of(source, model)
+        real = real_images(source, model)
+        features = features_of(source, real)
         seen = features(real.images)
 
         def error(x: Tensor) -> Tensor | float:

@@ -42,7 +42,7 @@ def sample(
     *,
     solver: Solver | str = "tab3",
     steps: int = 10,
-    spacing: str = "quadratic",
+    spacing: str | None = None,
     times: ArrayLike | None = None,
     prediction: Prediction = "epsilon",
     progress: Callable[[int, int, Tensor], None] | None = None,
@@ -53,7 +53,9 @@ def sample(
     ----------
     model : callable
         ``model(x, t)`` of a (batch, ...) tensor and the schedule's time, a float, to a tensor of
-        the same shape. Run without gradients.
+        the same shape. Run without gradients. A new tensor at every call: multistep solvers keep
+        the last ones as they are, so of a buffer that is filled anew (a CUDA graph's, say) return a
+        ``clone()``.
     schedule : Schedule
         The noise schedule that the model was trained with.
     x : (batch, ...) float
@@ -64,8 +66,9 @@ def sample(
         for 10 evaluations or so.
     steps : int
         Of the solver; it takes ``solver.stages`` evaluations for each.
-    spacing : {"quadratic", "uniform", "logrho", "karras"}
-        See :mod:`paperworks.diffusion.timesteps`. The default is DEIS's for few steps.
+    spacing : {"quadratic", "uniform", "logrho", "karras"}, optional
+        See :mod:`paperworks.diffusion.timesteps`. The default is "quadratic", DEIS's for few steps,
+        and "karras" for :class:`EDM`.
     times : (steps + 1,) float, optional
         In place of ``steps`` and ``spacing``: falling times within the schedule.
     prediction : {"epsilon", "sample", "v_prediction", "flow_prediction", "score"}

@@ -71,6 +71,10 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         """
         if isinstance(config, Mapping):
             _check_config({**config, **kwargs})
+            # Diffusers takes our own defaults for what the other scheduler had by default; but the
+            # model was trained with that one's.
+            defaults = set(config.get("_use_default_values", ())) - _DDPM.keys()
+            config = {**config, "_use_default_values": sorted(defaults)}
         return super().from_config(config, return_unused_kwargs, **kwargs)
 
     def _set_up(self, solver: Solver) -> None:
@@ -152,7 +156,8 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Parameters
         ----------
         model_output, sample : (batch, ...) float
-            What the network says of the sample, and that sample.
+            What the network says of the sample, and that sample. Solvers of several steps keep the
+            last outputs, so they must not be overwritten.
         timestep : float or Tensor
             Of ``timesteps``, where the first call may begin anywhere and the others follow in
             order.
@@ -201,10 +206,10 @@ class SolverScheduler(SchedulerMixin, ConfigMixin):  # type: ignore[misc]
         Parameters
         ----------
         original_samples, noise : (batch, ...) float
-        timesteps : (batch,)
+        timesteps : (batch,), or a single one for all
         """
         shape = (-1,) + (1,) * (original_samples.dim() - 1)
-        times = timesteps.double().cpu().numpy()
+        times = np.atleast_1d(timesteps.double().numpy(force=True))
         alpha, sigma = (
             torch.from_numpy(part(times)).to(original_samples).reshape(shape)
             for part in (self.schedule.alpha, self.schedule.sigma)
@@ -258,7 +263,8 @@ def _check_config(config: Mapping[str, Any]) -> None:
     """Refuse what would be taken for betas and is none: the images would silently be wrong."""
     told = [f"{key}={config[key]!r}" for key in _NO_BETAS if config.get(key)]
     others = config.keys() - {"_class_name", "_diffusers_version", "_use_default_values"}
-    if others and not told and "beta_schedule" not in others and not config.get("trained_betas"):
+    betas = "beta_schedule" in others or config.get("trained_betas") is not None
+    if others and not told and not betas:
         told = [f"no beta_schedule, but {', '.join(sorted(others))}"]
     if told:
         raise ValueError(
@@ -289,9 +295,10 @@ def _betas(config: Mapping[str, Any]) -> Floats:
 
 def _without_signal(betas: Floats) -> Floats:
     """Lin et al. 2024, arXiv:2305.08891, algorithm 1, with a last alpha of 2**-12 in place of 0,
-    as diffusers' solvers have it: at 0 sigma / alpha would be infinite.
+    as diffusers' solvers have it: at 0 sigma / alpha would be infinite. Where the alpha before is
+    below that already, as of DDPM's own betas, the last one is half of it.
     """
     root = np.sqrt(np.cumprod(1 - betas))
     root = (root - root[-1]) * root[0] / (root[0] - root[-1])
-    root[-1] = 2.0**-12
+    root[-1] = 2.0**-12 if root[-2] > 2.0**-12 else root[-2] / 2
     return 1 - (root / np.concatenate([[1.0], root[:-1]])) ** 2

@@ -27,6 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 Floats = NDArray[np.float64]
+_WITHIN = 16  # parts of a step in which a schedule is looked at
 
 
 class Schedule(ABC):
@@ -40,6 +41,20 @@ class Schedule(ABC):
     """The cleanest time to integrate to; the noise there is too small to see."""
     t_max: float
     """The time to start from, where the data can no longer be seen."""
+    _kept = False
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if self._kept:
+            raise AttributeError(
+                f"{type(self).__name__}.{name} cannot be changed any more, since weights of this "
+                "schedule are kept: make another schedule"
+            )
+        super().__setattr__(name, value)
+
+    def keep(self) -> None:
+        """Called where something is cached for this schedule: from then on it cannot be changed."""
+        if not self._kept:
+            self._kept = True
 
     @abstractmethod
     def alpha(self, t: ArrayLike) -> Floats:
@@ -92,8 +107,8 @@ class Schedule(ABC):
         ------
         ValueError
             If there are fewer than two, one is outside ``t_min`` to ``t_max`` or not finite, they
-            do not fall strictly, or the signal-to-noise ratio does not rise along them; the step
-            is named, counted from 1.
+            do not fall strictly, or the signal-to-noise ratio does not rise along them and at 15
+            times within each step, or is not finite; the step is named, counted from 1.
         """
         found = np.asarray(times, np.float64)
         if found.ndim != 1 or found.size < 2:
@@ -113,16 +128,32 @@ class Schedule(ABC):
                 f"times must fall from noise to data, but step {step + 1} goes from {found[step]} "
                 f"to {found[step + 1]}"
             )
-        log_snr = self.log_snr(found)
-        stuck = ~(np.diff(log_snr) > 0) | ~np.isfinite(log_snr[1:])  # NaN as well
-        if stuck.any():
-            step = int(stuck.argmax())
-            raise ValueError(
-                f"the schedule is not monotone: in step {step + 1}, from time {found[step]} to "
-                f"{found[step + 1]}, its log signal-to-noise ratio goes from "
-                f"{log_snr[step]:.6g} to {log_snr[step + 1]:.6g}; it must rise"
-            )
+        self._check_rising(found)
         return found
+
+    def _check_rising(self, times: Floats) -> None:
+        """Refuse times between which the log signal-to-noise ratio is not finite or falls."""
+        places = np.arange(_WITHIN * (len(times) - 1) + 1) / _WITHIN
+        fine = np.interp(places, np.arange(len(times)), times)
+        with np.errstate(divide="ignore", invalid="ignore"):  # it is told below
+            log_snr = self.log_snr(fine)
+        endless = ~np.isfinite(log_snr)
+        if endless.any():
+            at = int(endless.argmax())
+            raise ValueError(
+                f"the log signal-to-noise ratio is {log_snr[at]} at time {fine[at]:.6g}, in step "
+                f"{max(0, at - 1) // _WITHIN + 1}: neither alpha nor sigma may be 0 there"
+            )
+        # Whole steps must rise; within one, less than rounding is no fall.
+        for each, least in ((_WITHIN, 0.0), (1, -1e-9)):
+            stuck = np.diff(log_snr[::each]) <= least
+            if stuck.any():
+                at = int(stuck.argmax()) * each
+                raise ValueError(
+                    f"the schedule is not monotone: in step {at // _WITHIN + 1}, from time "
+                    f"{fine[at]:.6g} to {fine[at + each]:.6g}, its log signal-to-noise ratio goes "
+                    f"from {log_snr[at]:.6g} to {log_snr[at + each]:.6g}; it must rise"
+                )
 
 
 class _VariancePreserving(Schedule):

@@ -6,7 +6,7 @@ quadratic     equal steps of sqrt(t): DEIS's choice (Zhang and Chen 2023, arXiv:
               few steps, as in DDIM; :func:`power` for any exponent
 logrho        equal steps of log(sigma / alpha): DPM-Solver (Lu et al. 2022, arXiv:2206.00927)
 karras        equal steps of (sigma / alpha)**(1 / 7): Karras et al. 2022, arXiv:2206.00364,
-              equation 5
+              equation 5; their schedule, whose time is sigma, wants it
 ============  =================================================================================
 
 Each is a function of a schedule and a number of steps, and returns one more time than steps:
@@ -22,7 +22,7 @@ from functools import partial
 import numpy as np
 from numpy.typing import ArrayLike
 
-from paperworks.diffusion.schedules import DiscreteVP, Floats, Schedule
+from paperworks.diffusion.schedules import EDM, DiscreteVP, Floats, Schedule
 
 Spacing = Callable[[Schedule, int], Floats]
 
@@ -75,7 +75,7 @@ SPACINGS: dict[str, Spacing] = {
 }
 
 
-def spaced(schedule: Schedule, steps: int, spacing: str = "quadratic") -> Floats:
+def spaced(schedule: Schedule, steps: int, spacing: str | None = None) -> Floats:
     """Times for so many steps, by the name of their spacing; whole ones for :class:`DiscreteVP`.
 
     Parameters
@@ -83,8 +83,9 @@ def spaced(schedule: Schedule, steps: int, spacing: str = "quadratic") -> Floats
     schedule : Schedule
     steps : int
         At least 1.
-    spacing : {"quadratic", "uniform", "logrho", "karras"}
-        See the head of this module.
+    spacing : {"quadratic", "uniform", "logrho", "karras"}, optional
+        See the head of this module. By default "quadratic", and "karras" for :class:`EDM`: along
+        its time, sigma, quadratic steps would leave next to none for the small ones.
 
     Returns
     -------
@@ -102,6 +103,8 @@ def spaced(schedule: Schedule, steps: int, spacing: str = "quadratic") -> Floats
     >>> spaced(DiscreteVP.linear(1000), 4).tolist()
     [999.0, 562.0, 250.0, 62.0, 0.0]
     """
+    if spacing is None:
+        spacing = "karras" if isinstance(schedule, EDM) else "quadratic"
     if spacing not in SPACINGS:
         raise ValueError(f"spacing must be one of {', '.join(SPACINGS)}; got {spacing!r}")
     times = SPACINGS[spacing](schedule, steps)

@@ -6,8 +6,8 @@ smaller than the paper's; the weights that are kept are an exponential moving av
 average is over few steps to begin with, so that a short training does not keep its random start.
 
 All that a training is made of, the state of the random numbers too, is written to one file every
-minute, whole or not at all. A training that was killed goes on from there and ends, on a CPU with
-as many threads, in the same bits as one that was not.
+minute, whole or not at all, and on Ctrl-C. A training that was killed goes on from there and ends,
+on a CPU with as many threads, in the same bits as one that was not.
 """
 
 from __future__ import annotations
@@ -30,6 +30,7 @@ from paperworks.diffusion.checkpoints import (
     alone_in,
     check_settings,
     digest,
+    interrupts_later,
     load_checkpoint,
     save_checkpoint,
 )
@@ -169,6 +170,8 @@ def train(
         fewer steps than it has gone.
     RuntimeError
         If the loss is no longer finite, or another process trains in the folder.
+    KeyboardInterrupt
+        On Ctrl-C: after the step that it came in, when that is kept.
 
     Notes
     -----
@@ -192,7 +195,7 @@ def train(
     }  # fmt: skip
     steps = settings.pop("steps")
     run, folder = _Run(settings, choose_device(device)), Path(folder)
-    with alone_in(folder):
+    with alone_in(folder), interrupts_later() as interrupted:
         if (folder / CHECKPOINT).is_file():
             run.restore(folder / CHECKPOINT)
         if run.step > steps:
@@ -203,7 +206,9 @@ def train(
         begun, first, loss = time.perf_counter(), run.step, float("nan")
         saved, images = begun, images.to(run.device)
         while run.step < steps:
-            loss = run.advance(images, min(steps, run.step + _REPORT))
+            loss = run.advance(images, min(steps, run.step + _REPORT), interrupted)
+            if interrupted():
+                break
             if time.perf_counter() - saved >= save_every and run.step < steps:
                 run.save(folder / CHECKPOINT)
                 run.model(data).save(folder)
@@ -215,6 +220,8 @@ def train(
             run.save(folder / CHECKPOINT)
         model = run.model(data)
         model.save(folder)
+    if interrupted():
+        raise KeyboardInterrupt
     rate = (run.step - first) * recipe.batch / seconds if run.step > first else 0.0
     return Training(model, run.step, loss, seconds, rate)
 
@@ -238,7 +245,7 @@ def trained(
     Raises
     ------
     ValueError
-        For another name.
+        For another name, or where its folder in the cache holds another training.
     """
     if name not in RECIPES:
         raise ValueError(f"name must be one of {', '.join(RECIPES)}; got {name!r}")
@@ -247,7 +254,12 @@ def trained(
         folder.parent.mkdir(parents=True, exist_ok=True)
         with FileLock(folder.with_name(f"{name}.lock")):  # others wait for the one that trains
             images = load_images(name).images
-            train(images, folder, RECIPES[name], data=name, device=device, progress=progress)
+            try:
+                train(images, folder, RECIPES[name], data=name, device=device, progress=progress)
+            except ValueError as error:
+                raise ValueError(
+                    f"{error}. {folder} is for the model of the recipe: move what is there away"
+                ) from error
     return TrainedModel.load(name).to(choose_device(device))
 
 
@@ -321,12 +333,14 @@ class _Run:
             for part in (self.schedule.alpha, self.schedule.sigma)
         )
 
-    def advance(self, images: Tensor, until: int) -> float:
-        """Go to a step; the mean loss on the way. RuntimeError if that is not finite."""
-        first, total = self.step, torch.zeros((), device=self.device)
-        while self.step < until:
-            total += self._step(images)
-        loss = float(total) / (until - first)
+    def advance(self, images: Tensor, until: int, interrupted: Callable[[], bool]) -> float:
+        """Go to a step, or one on if interrupted; the mean loss on the way. RuntimeError if that is
+        not finite.
+        """
+        first, total = self.step, self._step(images)
+        while self.step < until and not interrupted():
+            total = total + self._step(images)
+        loss = float(total) / (self.step - first)
         if not math.isfinite(loss):
             raise RuntimeError(
                 f"the loss is {loss} at step {self.step}: try a smaller lr than "

@@ -40,6 +40,8 @@ from torch.nn.functional import logsigmoid
 Function = Callable[[Tensor], Tensor]
 FURTHEST = 100.0
 """The largest abs(log r) at which the second derivative of a user's own f is taken."""
+_SURE = 8.0  # an abs(log r) up to which cancelling terms leave float64 most of its digits
+_ROUGH = 1e-3  # what log h may bend by in three steps of 1e-3 of log r: more is rounding
 
 
 @dataclass(frozen=True)
@@ -137,11 +139,15 @@ def divergence_of(f: Function, name: str = "custom") -> Divergence:
     Raises
     ------
     ValueError
-        On the first use where f'' is not above 0; the ratio is named.
+        On the first use where f'' is not above 0, or is rounding alone; the ratio is named.
 
     Notes
     -----
-    Ratios beyond ``exp(-100)`` and ``exp(100)`` count as these.
+    Ratios beyond ``exp(-100)`` and ``exp(100)`` count as these. Not every f can be differentiated
+    so far out: of ``r log r - (r + 1) log((r + 1) / 2)`` nearly equal terms are subtracted, and
+    beyond ``exp(30)`` or so nothing of f'' is left in float64. That raises, too. Ratios that are
+    clipped, as :class:`~paperworks.diffusion.f_distill.Weighting` does by default, do not come
+    there; or make a :class:`Divergence` with log h itself.
 
     Examples
     --------
@@ -152,30 +158,57 @@ def divergence_of(f: Function, name: str = "custom") -> Divergence:
 
     def log_weight(log_ratio: Tensor) -> Tensor:
         near = log_ratio.detach().double().clamp(-FURTHEST, FURTHEST)
-        with torch.enable_grad():
-            ratio = near.exp().requires_grad_()
-            value = f(ratio)
-            if value.shape != ratio.shape:
-                raise ValueError(
-                    f"f of {name!r} must be elementwise: of shape {tuple(ratio.shape)} it made "
-                    f"{tuple(value.shape)}"
-                )
-            (slope,) = torch.autograd.grad(value.sum(), ratio, create_graph=True)
-            second = (
-                torch.autograd.grad(slope.sum(), ratio)[0]
-                if slope.requires_grad
-                else torch.zeros_like(ratio)
-            )
-        bad = ~(second > 0)
-        if bad.any():
-            where = int(bad.flatten().nonzero()[0])
-            raise ValueError(
-                f"f of {name!r} must be strictly convex, but its second derivative at "
-                f"r = {near.flatten()[where].exp():.4g} is {second.flatten()[where]:.4g}"
-            )
-        return (2 * near + second.log()).to(log_ratio)
+        found = _log_weight(f, near, name)
+        far = near[near.abs() > _SURE]
+        if far.numel():
+            _check_smooth(f, far, name)
+        return found.to(log_ratio)
 
     return Divergence(name, f, log_weight)
+
+
+def _log_weight(f: Function, log_ratio: Tensor, name: str) -> Tensor:
+    """``2 log r + log f''(r)`` by autograd."""
+    with torch.enable_grad():
+        ratio = log_ratio.exp().requires_grad_()
+        value = f(ratio)
+        if value.shape != ratio.shape:
+            raise ValueError(
+                f"f of {name!r} must be elementwise: of shape {tuple(ratio.shape)} it made "
+                f"{tuple(value.shape)}"
+            )
+        (slope,) = torch.autograd.grad(value.sum(), ratio, create_graph=True)
+        second = (
+            torch.autograd.grad(slope.sum(), ratio)[0]
+            if slope.requires_grad
+            else torch.zeros_like(ratio)
+        )
+    bad = ~(second > 0)
+    if bad.any():
+        where = int(bad.flatten().nonzero()[0])
+        at = log_ratio.flatten()[where]
+        raise ValueError(
+            f"f of {name!r} must be strictly convex, but its second derivative at "
+            f"r = {at.exp():.4g} is {second.flatten()[where]:.4g}"
+            + (", if not by f itself then by rounding; clip the ratio" if at.abs() > _SURE else "")
+        )
+    return 2 * log_ratio + second.log()
+
+
+def _check_smooth(f: Function, log_ratio: Tensor, name: str) -> None:
+    """Refuse ratios around which log h is no smooth function: there it is rounding, no weight.
+
+    Rounding repeats itself at a few points by chance; at 65 it does not.
+    """
+    around = log_ratio[:, None] + 1e-3 * torch.arange(-32, 33).to(log_ratio)
+    bent = _log_weight(f, around, name).diff(n=2).abs().amax(1)
+    rough = bent > _ROUGH
+    if rough.any():
+        at = log_ratio[rough][0]
+        raise ValueError(
+            f"f of {name!r} has lost its digits at r = {at.exp():.4g}: its second derivative is "
+            "rounding there; clip the ratio, or give a Divergence with log h"
+        )
 
 
 DIVERGENCES: dict[str, Divergence] = {

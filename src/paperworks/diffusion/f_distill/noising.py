@@ -48,7 +48,7 @@ class Noising:
         For its dtype and device.
     spacing : str, optional
         Levels are drawn evenly among the steps of :func:`paperworks.diffusion.timesteps.spaced`.
-        By default these are uniform in time, and "karras" where time is sigma.
+        By default these are uniform in time, and "karras" where the variance explodes.
     time_range : (float, float)
         The share of the steps to use, counted from the clean end.
 

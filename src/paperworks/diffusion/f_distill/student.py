@@ -77,6 +77,7 @@ def teacher_pairs(
     *,
     solver: Solver | str = "tab3",
     steps: int = 35,
+    spacing: str | None = None,
     prediction: Prediction = "epsilon",
 ) -> tuple[Tensor, Tensor]:
     """What the teacher makes of noise along its probability flow: the pairs of DMD's regression.
@@ -88,7 +89,7 @@ def teacher_pairs(
     schedule : Schedule
     noise : (count, ...) float
         Standard normal.
-    solver, steps, prediction
+    solver, steps, spacing, prediction
         As in :func:`paperworks.diffusion.sampling.sample`.
 
     Returns
@@ -107,7 +108,10 @@ def teacher_pairs(
     torch.Size([4, 2])
     """
     start = float(schedule.sigma(schedule.t_max)) * noise
-    found = sample(teacher, schedule, start, solver=solver, steps=steps, prediction=prediction)
+    found = sample(
+        teacher, schedule, start,
+        solver=solver, steps=steps, spacing=spacing, prediction=prediction,
+    )  # fmt: skip
     return noise, found.x
 
 

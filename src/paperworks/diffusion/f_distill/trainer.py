@@ -26,6 +26,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from copy import deepcopy
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -48,6 +49,7 @@ from paperworks.diffusion.f_distill.student import OneStep
 from paperworks.diffusion.f_distill.weighting import Weighting
 from paperworks.diffusion.predictions import Prediction
 from paperworks.diffusion.schedules import Schedule
+from paperworks.diffusion.solver import not_finite
 
 Data = Tensor | Callable[[int, torch.Generator], Tensor]
 
@@ -111,7 +113,7 @@ class FDistillTrainer:
     spacing : str, optional
         How noise levels are drawn: as often as the steps of
         :func:`paperworks.diffusion.timesteps.spaced` come. By default uniform in time, and
-        "karras" where time is sigma.
+        "karras" where the variance explodes.
     time_range : (float, float)
         The share of these levels to use, from clean to noisy: DMD's.
     rng : torch.Generator, optional
@@ -122,8 +124,8 @@ class FDistillTrainer:
     ValueError
         For an unknown name or a setting outside its range; for a divergence or a GAN term that
         needs a discriminator, without one; for networks to be trained whose parameters ask for no
-        gradient; in training for a network that returns another shape or values that are not
-        finite, named with the step.
+        gradient; for a regression of values that are not finite; in training for data or a network
+        that returns values that are not finite or of another shape, named with the step.
 
     Notes
     -----
@@ -202,6 +204,13 @@ class FDistillTrainer:
                     "regression must be noise and samples, both of the shape (count, "
                     f"{', '.join(map(str, shape))}), got {sizes[0]} and {sizes[1]}"
                 )
+            for values, has in zip(regression, ("noise has", "samples have"), strict=True):
+                bad = not_finite(values)
+                if bad:
+                    raise ValueError(
+                        f"regression must be finite, but its {has} {bad} values that are NaN or "
+                        "infinite"
+                    )
         if not trainable(generator):
             raise ValueError(f"the generator {FROZEN}")
         own = list(generator.parameters())
@@ -219,7 +228,10 @@ class FDistillTrainer:
         self.noising = Noising(
             schedule, self.rng, self.like, spacing=spacing, time_range=time_range
         )
-        self.weighting = divergence if isinstance(divergence, Weighting) else Weighting(divergence)
+        # A copy: what a weighting remembers is of one training.
+        self.weighting = (
+            deepcopy(divergence) if isinstance(divergence, Weighting) else Weighting(divergence)
+        )
         self.matching = Matching(
             teacher,
             fake_score,
@@ -271,7 +283,8 @@ class FDistillTrainer:
             discriminator that is trained needs it.
         checkpoint : path, optional
             Where the state is kept; if there is one, training goes on from it, to the last bit as
-            if it had not stopped. Its settings must be these.
+            if it had not stopped. Its settings must be these, and it must not lie behind this
+            trainer.
         save_every : int
             Steps between saves, at least 1.
         progress : callable, optional
@@ -285,7 +298,7 @@ class FDistillTrainer:
         if save_every < 1:
             raise ValueError(f"save_every must be at least 1, got {save_every}")
         if checkpoint is not None and Path(checkpoint).exists():
-            self.load(checkpoint)
+            self._restore(checkpoint, back=False)
         while self.steps < steps:
             figures = self.step(data)
             if progress is not None:
@@ -339,8 +352,16 @@ class FDistillTrainer:
         ValueError
             If it is damaged, or was written under other settings or by other networks.
         """
+        self._restore(path, back=True)
+
+    def _restore(self, path: str | Path, *, back: bool) -> None:
         state = load_checkpoint(path, _FORMAT)
         check_settings(path, state["settings"], self.settings)
+        if state["steps"] < self.steps and not back:
+            raise ValueError(
+                f"{path} is of step {state['steps']}, but this trainer has gone {self.steps}: "
+                "load(checkpoint) goes back to it, save(checkpoint) takes its place"
+            )
         try:
             for key, each in self._parts().items():
                 each.load_state_dict(state[key])
@@ -410,4 +431,9 @@ class FDistillTrainer:
             found = data(self.batch, self.rng)
         if found.shape[1:] != self.shape:
             raise ValueError(f"samples of data must be {self.shape}, got {tuple(found.shape[1:])}")
+        bad = not_finite(found)
+        if bad:
+            raise ValueError(
+                f"data has {bad} values that are NaN or infinite {self.matching.where}"
+            )
         return found.to(self.like)

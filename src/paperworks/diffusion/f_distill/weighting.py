@@ -37,7 +37,8 @@ class Weighting:
         The share of a bin's mean that stays when a batch comes, from 0 to below 1. 0.5 is what
         FastGen has for ImageNet-64; with thousands in a batch 0 will do.
     normalize : bool
-        False takes ``h(r)`` as it is: then the gradient is that of the divergence, in its scale.
+        False takes ``h`` of the clipped ratio as it is; with ``clip=None`` too the gradient is that
+        of the divergence, in its scale.
 
     Raises
     ------

@@ -42,6 +42,7 @@ class Book:
         self.scores: dict[str, float] = {}
         self.history: list[Scored] = []
         self._records: dict[str, dict[str, Any]] = {}  # with those of an earlier run
+        self._best = math.inf  # of these
 
     @contextmanager
     def open(self, settings: Mapping[str, Any]) -> Iterator[None]:
@@ -66,16 +67,17 @@ class Book:
                 )
         records = data["evaluated"]
         # An objective has no name to know it by: one of its scores says whether it is the same.
-        first = next((each for each in records if each["score"] is not None), None)
-        if first is not None:
-            decisions = Decisions.from_dict({key: first[key] for key in ("times", "steps")})
-            now = _scored(self.objective, decisions)
+        finite = [each for each in records if each["score"] is not None]
+        if finite:
+            first, best = finite[0], min(finite, key=lambda each: each["score"])
+            now = _scored(self.objective, _decisions(first))
             if now is None or not math.isclose(now, first["score"], rel_tol=SAME, abs_tol=1e-12):
                 raise ValueError(
                     f"{path} is of another objective: its first schedule has the score "
                     f"{first['score']:.6g} there and {now if now is None else f'{now:.6g}'} now; "
                     "take another folder"
                 )
+            self._keep_best(_decisions(best), best["score"])
         self._records = {each["key"]: each for each in records}
 
     def evaluate(self, candidates: Sequence[Decisions]) -> None:
@@ -95,23 +97,32 @@ class Book:
             if not known:
                 self._records[key] = {"key": key, "score": score, **each.to_dict()}
             low = math.inf if score is None else score  # JSON has no infinity
-            better = all(low < other for _, other in self.history)
             self.scores[key] = low
             self.history.append((each, low))
             if self.folder is not None and not known:
                 self._save(self.folder / "search.json")
-            if self.folder is not None and better:
-                write_bytes(self.folder / "found.json", each.to_json().encode())
+            self._keep_best(each, low)
             if self.progress is not None:
                 self.progress(
                     len(self.history), self.budget, *min(self.history, key=lambda each: each[1])
                 )
+
+    def _keep_best(self, decisions: Decisions, score: float) -> None:
+        """The best of all records: a run with a smaller budget leaves it as it was."""
+        if score < self._best:
+            self._best = score
+            if self.folder is not None:
+                write_bytes(self.folder / "found.json", decisions.to_json().encode())
 
     def _save(self, path: Path) -> None:
         """Settings, and a line for every sampler."""
         lines = ",\n".join(map(json.dumps, self._records.values()))
         text = f'{{"settings": {json.dumps(self._settings)},\n"evaluated": [\n{lines}\n]}}\n'
         write_bytes(path, text.encode())
+
+
+def _decisions(record: Mapping[str, Any]) -> Decisions:
+    return Decisions.from_dict({key: record[key] for key in ("times", "steps")})
 
 
 def _scored(objective: Callable[[Decisions], float], decisions: Decisions) -> float | None:

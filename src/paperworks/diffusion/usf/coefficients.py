@@ -80,6 +80,7 @@ def moves(schedule: Schedule, times: Iterable[float], steps: Sequence[Step]) -> 
 @lru_cache(maxsize=1024)
 def _moves(schedule: Schedule, times: tuple[float, ...], steps: tuple[Step, ...]) -> Floats:
     """Kept: a search needs those of a candidate three times."""
+    schedule.keep()
     at = np.array(times)
     grid = _Grid(schedule, at, schedule.rho(at), 0.5 * schedule.log_snr(at))
     rho, count = grid.rho, len(steps)

@@ -85,6 +85,8 @@ class Step:
                 f"scaling must be a finite number or one of {', '.join(SCALINGS)}; got "
                 f"{self.scaling!r}"
             )
+        if not named:  # NumPy's numbers are none for JSON
+            object.__setattr__(self, "scaling", float(self.scaling))
         if type(self.order) is not int or not 1 <= self.order <= MOST:
             raise ValueError(f"order must be 1 to {MOST}, got {self.order!r}")
         if type(self.start) is not int or self.start < 0:
@@ -250,5 +252,8 @@ class Decisions:
 
 
 def _finite(value: object) -> bool:
-    """Whether it is a number, NumPy's among them, and neither NaN nor infinite."""
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    """Whether it is a number, NumPy's among them, that is one of float64 too, and no NaN."""
+    try:
+        return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+    except OverflowError:
+        return False

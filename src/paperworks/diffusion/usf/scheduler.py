@@ -43,7 +43,7 @@ class USFScheduler(SolverScheduler):
     prediction_type : {"epsilon", "sample", "v_prediction"}
         What the network predicts, whatever the decisions expand.
     rescale_betas_zero_snr : bool
-        Shift the betas so that the last step is all noise, up to ``alpha = 2**-12``.
+        Shift the betas so that the last step is all noise, up to an alpha of ``2**-12`` or less.
     thresholding : bool
         Must be False: the data of a step are a combination of predictions here.
 

@@ -96,8 +96,9 @@ def search_schedule(
         The paper's; the same without the predictor; or schedules drawn at random. The last two are
         there to be compared with.
     initial : iterable of Decisions, optional
-        Schedules to begin with; by default those made by hand (:func:`by_hand`), so that what is
-        found is no worse on the data of the search.
+        Schedules to begin with, from the noise schedule's ``t_max`` to its ``t_min``; by default
+        those made by hand (:func:`by_hand`), so that what is found is no worse on the data of the
+        search.
     population : int
         Evaluated before the first round: ``initial``, and schedules at random, by default 8.
     batch : int
@@ -121,8 +122,8 @@ def search_schedule(
     ------
     ValueError
         For an unknown strategy, counts that are no whole numbers or too small, ``initial``
-        schedules of other lengths, nothing to begin with, a folder with another search, or an
-        objective that is finite for no schedule. What the objective raises is passed on.
+        schedules of other lengths or ends, nothing to begin with, a folder with another search, or
+        an objective that is finite for no schedule. What the objective raises is passed on.
 
     Notes
     -----
@@ -156,10 +157,7 @@ def search_schedule(
     space = Space(schedule, steps)
     first = list(by_hand(schedule, steps).values() if initial is None else initial)
     for decisions in first:
-        if len(decisions) != steps:
-            raise ValueError(
-                f"the search is for {steps} steps, but initial has a schedule of {len(decisions)}"
-            )
+        _check_initial(decisions, schedule, steps)
     if not first and population == 0:
         raise ValueError(
             "there is nothing to begin with: initial is empty and population is 0; give one of them"
@@ -183,6 +181,21 @@ def search_schedule(
             "what the objective returns"
         )
     return Found(decisions, score, tuple(book.history))
+
+
+def _check_initial(decisions: Decisions, schedule: Schedule, steps: int) -> None:
+    """Refuse what the search could not change or cross with its own."""
+    if len(decisions) != steps:
+        raise ValueError(
+            f"the search is for {steps} steps, but initial has a schedule of {len(decisions)}"
+        )
+    start, *_, end = decisions.times
+    if not np.allclose([start, end], [schedule.t_max, schedule.t_min], rtol=1e-9, atol=0):
+        raise ValueError(
+            f"initial must go from {schedule.t_max} to {schedule.t_min}, the ends of the noise "
+            f"schedule, but one goes from {start} to {end}: move its ends, or give the noise "
+            "schedule those"
+        )
 
 
 def _go(
