@@ -197,6 +197,16 @@ def test_a_model_without_all_its_weights_is_refused(
     assert not list(settings["out"].parent.glob("small*"))
 
 
+def test_a_model_of_another_kind_is_refused(settings: dict[str, Any], llama_folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    config = transformers.BertConfig(vocab_size=29, num_attention_heads=2, **sizes)
+    for kind in (transformers.BertModel, transformers.BertForSequenceClassification):
+        kind(config).save_pretrained(llama_folder)
+        with pytest.raises(ValueError, match=rf"{kind.__name__} has no scores of the next token"):
+            compress(**settings)
+
+
 def test_a_packed_model_is_refused_and_a_pruned_one_goes_on(settings: dict[str, Any]) -> None:
     first, packed = settings["out"], settings["out"].with_name("packed")
     compress(**settings | {"steps": STEPS[:1]})

@@ -58,3 +58,13 @@ def test_a_text_shorter_than_a_sequence_is_refused(llama: Any, tokenizer: Any) -
         calibration_windows(tokenizer, "abcd", length=5)
     with pytest.raises(ValueError, match=words):
         perplexity(llama, tokenizer, "abcd", length=5)
+
+
+@pytest.mark.parametrize("name", ["BertModel", "BertForMaskedLM", "T5ForConditionalGeneration"])
+def test_a_model_without_next_token_scores_is_refused(tokenizer: Any, text: str, name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.T5Config if name.startswith("T5") else transformers.BertConfig
+    with torch.device("meta"):
+        model = getattr(transformers, name)(config(vocab_size=29))
+    with pytest.raises(ValueError, match=f"{name} has no scores of the next token"):
+        perplexity(model, tokenizer, text, length=32)

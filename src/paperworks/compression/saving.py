@@ -30,7 +30,7 @@ from paperworks.compression.packed_layers import (
 )
 from paperworks.data import LoadedModel
 from paperworks.data.files import sha256
-from paperworks.data.models import require
+from paperworks.data.models import architecture, require
 
 FORMAT = 1
 WEIGHTS, FORM = "model.safetensors", "compression.json"
@@ -268,7 +268,7 @@ def _skeleton(folder: Path) -> tuple[nn.Module, Any]:
     """The model of a configuration with no memory spent on its weights, and the tokenizer."""
     require("llm", "transformers", "accelerate")
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     if not (folder / "config.json").is_file():
         raise ValueError(
@@ -276,10 +276,10 @@ def _skeleton(folder: Path) -> tuple[nn.Module, Any]:
             "give the uncompressed module as model="
         )
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    causal = any(name.endswith("ForCausalLM") for name in config.architectures or ())
+    kind = architecture(config)
     # Buffers are real: what a model computes once, as rotary angles, is not in the file.
     with init_empty_weights(include_buffers=False):
-        model = (AutoModelForCausalLM if causal else AutoModel).from_config(config)
+        model = (kind._from_config if hasattr(kind, "_from_config") else kind.from_config)(config)
     tokenizer = None
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

@@ -20,6 +20,24 @@ class Perplexity(NamedTuple):
     tokens: int
 
 
+def check_causal(model: nn.Module) -> None:
+    """Refuse a model of transformers that gives no scores of a text's next tokens.
+
+    Raises
+    ------
+    ValueError
+        Naming its class.
+    """
+    generates = getattr(model, "can_generate", None)
+    both = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if both or (generates is not None and not generates()):
+        raise ValueError(
+            f"{type(model).__name__} has no scores of the next token, so no perplexity: it takes a "
+            "causal language model, whose config.json names one under architectures; in Python "
+            "the methods work on any model"
+        )
+
+
 def encode(tokenizer: Any, text: str, length: int) -> Tensor:
     """The tokens of a text, (tokens,) int64.
 
@@ -99,7 +117,7 @@ def perplexity(
     Raises
     ------
     ValueError
-        If the text is shorter than one window.
+        If the text is shorter than one window, or the model is no causal language model.
 
     Examples
     --------
@@ -111,6 +129,7 @@ def perplexity(
     >>> round(perplexity(Uniform(), tokenizer, "a seven-sided die", length=4).value, 6)
     7.0
     """
+    check_causal(model)
     tokens = encode(tokenizer, text, length)
     rows = tokens[: tokens.numel() // length * length].view(-1, length)[:windows]
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
