@@ -19,7 +19,7 @@ from paperworks.compression import (
     SparseGPT,
     Wanda,
 )
-from paperworks.compression.chain import plan
+from paperworks.compression.chain import evaluation, plan
 from paperworks.compression.layers import compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
 
@@ -88,8 +88,28 @@ class InPlace(nn.Module):
         return x
 
 
+class Wrapped(nn.Module):
+    """A language model within a module that has no configuration of its own."""
+
+    def __init__(self, inner: nn.Module, **settings: Any):
+        super().__init__()
+        self.inner, self.settings = inner, settings
+
+    def forward(self, **given: Any) -> torch.Tensor:
+        return self.inner(**given, **self.settings).logits
+
+
+def t5() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+    return transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=29, **sizes))
+
+
 def batches_for(model: nn.Module) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        tokens = torch.randint(29, (2, 2, 2, 7), generator=generator)
+        return [{"input_ids": given, "decoder_input_ids": wanted} for given, wanted in tokens]
     if isinstance(model, Residual):
         return [{"x": torch.randn(3, 4, generator=generator)} for _ in range(3)]
     if isinstance(model[0] if isinstance(model, nn.Sequential) else model, InPlace):
@@ -121,13 +141,28 @@ def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: li
     return torch.cat(rows, 1)
 
 
-@pytest.fixture(params=["llama", "conv", "residual", "in place"])
+@pytest.fixture(params=["llama", "wrapped", "with a cache", "t5", "conv", "residual", "in place"])
 def model(request: pytest.FixtureRequest) -> nn.Module:
     if request.param == "llama":
         return request.getfixturevalue("llama")
+    if request.param in ("wrapped", "with a cache"):
+        settings = {} if request.param == "wrapped" else {"use_cache": True}
+        return Wrapped(request.getfixturevalue("build_llama")(tied=False, layers=2), **settings)
+    if request.param == "t5":
+        return t5()
     if request.param == "in place":
         return nn.Sequential(*[InPlace() for _ in range(3)])
     return {"conv": conv_net, "residual": Residual}[request.param]()
+
+
+def test_caches_are_off_in_every_part_and_put_back() -> None:
+    model = t5()
+    model.decoder.config.use_cache, model.encoder.config.use_cache = True, False
+    configs = (model.config, model.encoder.config, model.decoder.config)
+    before = [each.use_cache for each in configs]
+    with evaluation(model):
+        assert [each.use_cache for each in configs] == [False] * 3
+    assert [each.use_cache for each in configs] == before
 
 
 def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Module) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -76,7 +77,7 @@ class _Chain:
                     self.hidden.append(args[0].clone())
                 if index in self.sources:
                     # The hidden state itself is not kept twice.
-                    calls[index] = _Call((None, *args[1:]), kwargs)
+                    calls[index] = _Call((None, *_untouched(args[1:])), _untouched(kwargs))
                 if index == last:
                     raise _Reached
 
@@ -101,7 +102,8 @@ class _Chain:
         block = self.model.get_submodule(self.blocks[index])
         with torch.no_grad():
             # A copy, since a block may change its input in place.
-            return _state(block(self.hidden[batch].clone(), *given.args[1:], **given.kwargs))
+            state, others = self.hidden[batch].clone(), _untouched(given.args[1:])
+            return _state(block(state, *others, **_untouched(given.kwargs)))
 
     def run(self, index: int) -> None:
         for batch in range(len(self.batches)):
@@ -160,16 +162,19 @@ def run_model(model: nn.Module, batches: list[Any]) -> None:
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no cache of keys and values; both as they were afterwards."""
     modes = {name: module.training for name, module in model.named_modules()}
-    config: Any = getattr(model, "config", None)
-    cache = getattr(config, "use_cache", None)
+    # Of every part: an encoder, a decoder or a model within another has a configuration of its own.
+    configs: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    caches = {id(config): config.use_cache for config in configs if hasattr(config, "use_cache")}
     model.eval()
-    if cache is not None:
-        config.use_cache = False
+    for config in configs:
+        if id(config) in caches:
+            config.use_cache = False
     try:
         yield
     finally:
-        if cache is not None:
-            config.use_cache = cache
+        for config in configs:
+            if id(config) in caches:
+                config.use_cache = caches[id(config)]
         # By name, since a layer may have been replaced meanwhile.
         for name, module in model.named_modules():
             module.training = modes.get(name, modes[""])
@@ -202,6 +207,17 @@ def weight_uses(model: nn.Module, batch: Any) -> dict[str, int]:
 
 def _copied(value: Any) -> Any:
     return value.clone() if isinstance(value, Tensor) else value
+
+
+def _untouched(value: Any) -> Any:
+    """Arguments of a block as they are, but for objects that it may write to, as a cache."""
+    if isinstance(value, Tensor | nn.Module):
+        return value
+    if type(value) in (tuple, list):
+        return type(value)(map(_untouched, value))
+    if type(value) is dict:
+        return {key: _untouched(each) for key, each in value.items()}
+    return copy.deepcopy(value)
 
 
 def _within(block: str, layers: list[str]) -> list[str]:
