@@ -20,7 +20,7 @@ from paperworks.compression import (
     Wanda,
 )
 from paperworks.compression.chain import evaluation, plan
-from paperworks.compression.layers import compressible, input_rows
+from paperworks.compression.layers import as_call, compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
 
 
@@ -123,7 +123,8 @@ def batches_for(model: nn.Module) -> list[Any]:
 
 
 def call(model: nn.Module, batch: Any) -> Any:
-    output = model(**batch) if isinstance(batch, dict) else model(batch)
+    args, named = as_call(batch)
+    output = model(*args, **named)
     return getattr(output, "logits", output)
 
 
@@ -334,8 +335,8 @@ class Masked(nn.Module):
         super().__init__()
         self.inner = nn.Linear(4, 4)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return x + self.inner(x * mask)
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return x + self.inner(x if mask is None else x * mask)
 
 
 class Alternating(nn.Module):
@@ -360,6 +361,57 @@ def test_each_block_gets_its_own_arguments() -> None:
     for number, name in enumerate(names):
         expected = expected_inputs(original, names[:number], name, batches)
         torch.testing.assert_close(method.seen[name], expected)
+
+
+class Padded(Alternating):
+    """Masks padding in every second block: where there is none, its masks are equal or absent."""
+
+    def __init__(self, absent: bool) -> None:
+        super().__init__()
+        self.absent = absent
+
+    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        absent = self.absent and bool(keep.all())
+        for number, block in enumerate(self.blocks):
+            mask = keep if number % 2 else torch.ones_like(keep)
+            x = block(x, mask=None if absent else mask)
+        return x
+
+
+@pytest.mark.parametrize("first", [4, 24])
+def test_arguments_that_are_alike_on_one_batch_are_told_apart(first: int) -> None:
+    """A window of attention does not show in a batch shorter than it."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Gemma2Config(
+        vocab_size=29, hidden_size=16, intermediate_size=24, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=8,
+    )  # fmt: skip
+    windowed = transformers.Gemma2ForCausalLM(config)
+    texts = [torch.randint(29, (1, length)) for length in (first, 28 - first)]
+    padded = [(torch.randn(3, 4), torch.ones(4)), (torch.randn(3, 4), torch.tensor([1.0, 1, 0, 0]))]
+    for model, batches in (
+        (windowed, texts),
+        (Padded(absent=False), padded),
+        (Padded(absent=True), padded),
+    ):
+        names, method = list(compressible(model)), Halve()
+        original = copy.deepcopy(model)
+        stages = plan(model.eval(), names, batches)
+        assert len(stages) > 2  # a chain
+        method(model, batches)
+        changed: list[str] = []
+        for stage in stages:
+            for name in stage.layers:
+                expected = expected_inputs(original, changed, name, batches)
+                torch.testing.assert_close(method.seen[name], expected, rtol=1e-4, atol=1e-5)
+            changed += stage.layers
+
+
+def test_one_batch_of_each_shape_is_looked_at_whole() -> None:
+    model, runs = conv_net().eval(), []
+    model.register_forward_pre_hook(lambda _, args: runs.append(args[0].shape[0]))
+    plan(model, list(compressible(model)), [torch.randn(n, 3, 6, 6) for n in (2, 1, 2, 2, 1)])
+    assert runs == [2, 1]
 
 
 def test_what_was_replaced_is_freed_with_its_block() -> None:

@@ -120,8 +120,8 @@ def plan(model: nn.Module, layers: list[str], batches: list[Any]) -> list[Stage]
     """The stages in which to go through ``layers``, in order.
 
     With calibration data a chain is used where the model is seen to behave as one: each block is
-    called once, in order, with what the block before it gave. Without, the blocks only divide
-    the work.
+    called once, in order, with what the block before it gave. For that, one batch of each shape
+    runs through the whole model. Without data, the blocks only divide the work.
     """
     candidates = _candidates(model, layers)
     if not batches:
@@ -241,10 +241,52 @@ def _observe(
     model: nn.Module, candidates: list[list[str]], layers: list[str], batches: list[Any]
 ) -> tuple[_Chain | None, set[str]]:
     """The chain, if one of the candidates is one, and the layers called before it."""
+    watched = {name for blocks in candidates for name in blocks}
+    left = [_Candidate(blocks) for blocks in candidates]
+    for batch in _one_of_each_shape(batches):
+        calls, order = _watch(model, watched, layers, batch)
+        left = [each for each in left if each.holds(calls, order)]
+    if not left:
+        return None, set()
+    found = left[0]
+    sources = [found.arguments.index(each) for each in found.arguments]
+    return _Chain(model, batches, found.blocks, sources), found.early & set(layers)
+
+
+@dataclass
+class _Candidate:
+    """Blocks that may be a chain, and what was seen of them."""
+
+    blocks: list[str]
+    arguments: list[tuple[int, ...]] = field(init=False)
+    """For each block, by batch, the first block that was given the same other arguments."""
+    early: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.arguments = [()] * len(self.blocks)
+
+    def holds(self, calls: list[tuple[str, _Call]], order: list[str]) -> bool:
+        """Take in what happened on one batch; False where it was not what a chain does."""
+        mine = [(name, call) for name, call in calls if name in self.blocks]
+        if [name for name, _ in mine] != self.blocks or not _passes_on([call for _, call in mine]):
+            return False
+        extras = [call.extras for _, call in mine]
+        firsts = [next(j for j, each in enumerate(extras) if _shared(each, one)) for one in extras]
+        self.arguments = [
+            (*seen, first) for seen, first in zip(self.arguments, firsts, strict=True)
+        ]
+        self.early |= set(order[: order.index(self.blocks[0])])
+        return True
+
+
+def _watch(
+    model: nn.Module, blocks: set[str], layers: list[str], batch: Any
+) -> tuple[list[tuple[str, _Call]], list[str]]:
+    """Run one batch: the calls of ``blocks``, and all that was called, in order."""
     calls: list[tuple[str, _Call]] = []
     order: list[str] = []
     hooks = []
-    for name in {name for blocks in candidates for name in blocks}:
+    for name in blocks:
         module = model.get_submodule(name)
 
         def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
@@ -263,21 +305,28 @@ def _observe(
             )
         )
     try:
-        run_model(model, batches[:1])
+        run_model(model, [batch])
     finally:
         for hook in hooks:
             hook.remove()
-    for blocks in candidates:
-        mine = [(name, call) for name, call in calls if name in blocks]
-        if [name for name, _ in mine] != blocks or not _passes_on([call for _, call in mine]):
-            continue
-        sources = [
-            next(j for j in range(i + 1) if _same(mine[j][1].extras, mine[i][1].extras))
-            for i in range(len(blocks))
-        ]
-        early = {name for name in order[: order.index(blocks[0])] if name in layers}
-        return _Chain(model, batches, blocks, sources), early
-    return None, set()
+    return calls, order
+
+
+def _one_of_each_shape(batches: list[Any]) -> list[Any]:
+    """The first batch of each shape: others of it take the same way through the model."""
+    return list({_shape(as_call(batch)): batch for batch in reversed(batches)}.values())[::-1]
+
+
+def _shape(value: Any) -> Any:
+    if isinstance(value, Tensor):
+        # Models leave out a mask of zeros and ones that masks nothing.
+        masks = not bool(value.all()) and bool((value == value.bool()).all())
+        return (value.shape, value.dtype, masks)
+    if isinstance(value, tuple | list):
+        return tuple(map(_shape, value))
+    if isinstance(value, dict):
+        return tuple((key, _shape(each)) for key, each in value.items())
+    return value if isinstance(value, str | int | float | bool) else type(value)
 
 
 def _passes_on(calls: list[_Call]) -> bool:
@@ -285,7 +334,7 @@ def _passes_on(calls: list[_Call]) -> bool:
     if not all(call.args and isinstance(call.args[0], Tensor) for call in calls):
         return False
     return all(
-        isinstance(_state(before.output), Tensor) and _same(_state(before.output), after.args[0])
+        isinstance(_state(before.output), Tensor) and _equal(_state(before.output), after.args[0])
         for before, after in pairwise(calls)
     )
 
@@ -294,11 +343,14 @@ def _state(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) and output else output
 
 
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and bool(torch.equal(a, b))
+def _equal(a: Any, b: Any) -> bool:
+    return a is b or (isinstance(b, Tensor) and a.shape == b.shape and torch.equal(a, b))
+
+
+def _shared(a: Any, b: Any) -> bool:
+    """Whether two blocks were given the same: of tensors the very same, since equal ones may be
+    equal on this batch alone.
+    """
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return type(a) is type(b) and isinstance(a, str | int | float | bool) and a == b
+        return len(a) == len(b) and all(_shared(x, y) for x, y in zip(a, b, strict=True))
+    return a is b or (type(a) is type(b) and isinstance(a, str | int | float | bool) and a == b)
