@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from paperworks.compression.layers import as_call
+from paperworks.compression.packed_layers import QuantizedLayer
 
 _WHOLE = "the whole model"
 _BEFORE = "before the blocks"
@@ -183,18 +184,18 @@ def evaluation(model: nn.Module) -> Iterator[None]:
 def weight_uses(model: nn.Module, batch: Any) -> dict[str, int]:
     """How often each weight of the Linear and Conv2d layers that run on ``batch`` is used, by name.
 
-    In evaluation mode; a layer that runs several times counts as often.
+    Packed layers count. In evaluation mode; a layer that runs several times counts as often.
     """
     uses: dict[str, int] = {}
 
-    def count(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
+    def count(name: str, layer: nn.Linear | nn.Conv2d | QuantizedLayer, output: Tensor) -> None:
         # A weight is used once at each place: once per entry of one output channel.
         uses[name] = uses.get(name, 0) + output.numel() // layer.weight.shape[0]
 
     hooks = [
         layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
         for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
+        if isinstance(layer, nn.Linear | nn.Conv2d | QuantizedLayer)
     ]
     try:
         with evaluation(model):
