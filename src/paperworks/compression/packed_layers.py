@@ -6,6 +6,7 @@ import copy
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from paperworks.compression.grids import Grid
 from paperworks.compression.inputs import InputQuantizer
@@ -81,8 +82,7 @@ class QuantizedForward(QuantizedLayer):
         input_quantizer: InputQuantizer | None = None,
     ):
         super().__init__(weight, bias, input_quantizer)
-        self.layer = copy.copy(layer)
-        self.layer._parameters = {**layer._parameters, "weight": None, "bias": None}
+        self.layer = _without_weight(layer)
 
     @property
     def groups(self) -> int:
@@ -92,10 +92,7 @@ class QuantizedForward(QuantizedLayer):
     def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
         """As of the layer."""
         x = self.rounded(x)
-        # A layer of this call, so that calls do not see one another; copy.copy takes longer.
-        layer = object.__new__(type(self.layer))
-        weight = self.weight.shared(x.dtype)
-        layer.__dict__ = {**self.layer.__dict__, "weight": weight, "bias": self.bias}
+        layer = _with(self.layer, weight=self.weight.shared(x.dtype), bias=self.bias)
         return layer.forward(x, *more, **named)
 
 
@@ -124,6 +121,67 @@ class QuantizedEmbedding(nn.Module):
         return self.weight.row(index)
 
 
+class QuantizedEmbeddingForward(QuantizedEmbedding):
+    """A subclass of Embedding with its own forward, as one that scales its rows.
+
+    Parameters
+    ----------
+    weight : PackedWeight
+    layer : nn.Embedding
+        What it is beside its weight is kept.
+    """
+
+    def __init__(self, weight: PackedWeight, layer: nn.Module):
+        super().__init__(weight)
+        self.layer = _without_weight(layer)
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """As of the layer."""
+        return _with(self.layer, weight=_Rows.of(self.weight)).forward(*given, **named)
+
+
+class _Rows(Tensor):
+    """In the place of an embedding's weight: has its shape and dtype, and gives rows of it."""
+
+    packed: PackedWeight
+
+    @classmethod
+    def of(cls, packed: PackedWeight) -> _Rows:
+        rows = packed.like.new_empty(()).expand(packed.shape).as_subclass(cls)
+        rows.packed = packed
+        return rows
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is functional.embedding:
+            given = dict(zip(("input", "weight"), args, strict=False)) | (kwargs or {})
+            return given["weight"].packed.row(given["input"])
+        if func.__name__ == "__get__":  # shape, dtype, device
+            return super().__torch_function__(func, types, args, kwargs)
+        raise TypeError(
+            f"an embedding of few bits gives rows alone, and the forward of its class asks for "
+            f"{func.__name__} of the whole table"
+        )
+
+
+def _without_weight(layer: nn.Module) -> nn.Module:
+    bare = copy.copy(layer)
+    bare._parameters = {
+        name: None if name in ("weight", "bias") else each
+        for name, each in layer._parameters.items()
+    }
+    return bare
+
+
+def _with(bare: nn.Module, **tensors: Any) -> Any:
+    """A layer of one call, so that calls do not see one another; copy.copy takes longer."""
+    layer = object.__new__(type(bare))
+    layer.__dict__ = {**bare.__dict__, **tensors}
+    return layer
+
+
 def packed_layer(
     layer: nn.Module,
     codes: Tensor,
@@ -147,7 +205,7 @@ def quantized(
     Raises
     ------
     ValueError
-        If the layer is no Linear, Conv2d or Embedding.
+        If the layer is no Linear, Conv2d or Embedding, or no subclass of one.
     """
     like: Any = layer.weight
     weight.to(like.dtype)
@@ -157,5 +215,6 @@ def quantized(
         kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedForward
         return kind(weight, layer, layer.bias, input_quantizer)
     if isinstance(layer, nn.Embedding) and input_quantizer is None:
-        return QuantizedEmbedding(weight)
+        plain = type(layer) is nn.Embedding
+        return QuantizedEmbedding(weight) if plain else QuantizedEmbeddingForward(weight, layer)
     raise ValueError(f"no packed form of {type(layer).__name__}: use Linear, Conv2d or Embedding")

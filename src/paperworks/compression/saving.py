@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +24,7 @@ from paperworks.compression.packed import PackedWeight
 from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
+    QuantizedEmbeddingForward,
     QuantizedForward,
     QuantizedLayer,
     QuantizedLinear,
@@ -231,17 +232,19 @@ def form_of(module: nn.Module) -> dict[str, Any] | None:
 
 def build(form: dict[str, Any], layer: nn.Module | None) -> nn.Module:
     """A layer of that form, with empty tensors, in the place of ``layer``."""
-    weight = PackedWeight.from_spec(form["weight"])
-    if form["kind"] == "QuantizedEmbedding":
+    weight, kind = PackedWeight.from_spec(form["weight"]), form["kind"]
+    if kind == "QuantizedEmbedding":
         return QuantizedEmbedding(weight)
+    if layer is None and kind != "QuantizedLinear":
+        raise AttributeError(f"no layer in the place of a {kind}")
+    if kind == "QuantizedEmbeddingForward":
+        return QuantizedEmbeddingForward(weight, cast(nn.Module, layer))
     bias = torch.empty(weight.shape[0]) if form["bias"] else None
     quantizer = None if form["input"] is None else InputQuantizer.from_spec(form["input"])
-    if form["kind"] == "QuantizedLinear":
+    if kind == "QuantizedLinear":
         return QuantizedLinear(weight, bias, quantizer)
-    if layer is None:
-        raise AttributeError(f"no layer in the place of a {form['kind']}")
-    kind = QuantizedConv2d if form["kind"] == "QuantizedConv2d" else QuantizedForward
-    return kind(weight, layer, bias, quantizer)
+    made = QuantizedConv2d if kind == "QuantizedConv2d" else QuantizedForward
+    return made(weight, cast(nn.Module, layer), bias, quantizer)
 
 
 def _at(model: nn.Module, name: str) -> nn.Module | None:
