@@ -100,7 +100,8 @@ def compress(
         or another process works in it.
     ValueError
         For steps in an impossible order, a model that is no causal language model, a text shorter
-        than a sequence, and what the methods refuse.
+        than a sequence, a model that takes no sequences of this length, and what the methods
+        refuse.
     """
     target = Path(out)
     partial = Partial(target.with_name(target.name + ".partial"))

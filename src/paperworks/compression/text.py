@@ -117,7 +117,8 @@ def perplexity(
     Raises
     ------
     ValueError
-        If the text is shorter than one window, or the model is no causal language model.
+        If the text is shorter than one window, the model is no causal language model, or it has
+        fewer positions than a window has tokens.
 
     Examples
     --------
@@ -138,8 +139,7 @@ def perplexity(
         for done, row in enumerate(rows):
             if progress is not None:
                 progress(done, len(rows))
-            with torch.no_grad():
-                logits = model(row[None].to(device), use_cache=False).logits[0, :-1]
+            logits = _scores(model, row[None].to(device))[0, :-1]
             total += float(
                 functional.cross_entropy(logits.float(), row[1:].to(device), reduction="sum")
             )
@@ -148,3 +148,19 @@ def perplexity(
     predicted = len(rows) * (length - 1)
     mean = total / predicted
     return Perplexity(math.exp(mean) if mean < 700 else math.inf, predicted)
+
+
+def _scores(model: nn.Module, tokens: Tensor) -> Tensor:
+    """The scores of each next token, (1, length, vocabulary)."""
+    try:
+        with torch.no_grad():
+            return model(tokens, use_cache=False).logits
+    except (IndexError, RuntimeError) as error:
+        # Only learned positions end; a model with rotary ones runs on, and is let.
+        positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        if positions is None or tokens.shape[1] <= positions:
+            raise
+        raise ValueError(
+            f"{type(model).__name__} has {positions} positions, fewer than the {tokens.shape[1]} "
+            f"tokens of a sequence: give --length (length=) of at most {positions}"
+        ) from error
