@@ -453,3 +453,38 @@ def test_a_group_that_does_not_fit_changes_nothing() -> None:
     assert type(model[0]) is nn.Linear
     with pytest.raises(ValueError, match=r"group=32 .*of 0 .*: 64 would do"):
         RoundToNearest(4, group=32)(model)
+
+
+class Gained(nn.Linear):
+    """Has a second argument before its product."""
+
+    def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+        return nn.functional.linear(x * gain, self.weight, self.bias)
+
+
+class ByName(nn.Module):
+    """Calls its layers by the names of their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.inner = nn.Linear(4 * 36, 64)
+        self.odd = Gained(64, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.inner(input=self.stem(input=x).flatten(1))
+        return self.head(input=self.odd(gain=0.5, x=x))
+
+
+def test_layers_may_be_called_by_name() -> None:
+    model, x = ByName(), torch.randn(4, 3, 8, 8)
+    before, method = model(x), Halve()
+    method(copy.deepcopy(model), [x])
+    hidden = model.inner(model.stem(x).flatten(1))
+    torch.testing.assert_close(method.seen["inner"][0], model.stem(x).flatten(1))
+    torch.testing.assert_close(method.seen["odd"][0], 0.5 * hidden)
+    # Packed, too, with and without rounded inputs.
+    for inputs in (None, 8):
+        small = RoundToNearest(8, inputs)(copy.deepcopy(model), [x])
+        assert (small(x) - before).norm() < 0.05 * before.norm()

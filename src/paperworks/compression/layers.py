@@ -8,6 +8,7 @@ multiplied with it, and need not know which layer they come from.
 from __future__ import annotations
 
 import fnmatch
+import inspect
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -174,7 +175,17 @@ def column_groups(name: str, weight: Tensor, group: int | None) -> int:
     return columns // group
 
 
-def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
+def in_order(
+    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """The arguments of a module's forward by position, where all of them were given by name."""
+    if args:
+        return args, kwargs
+    bound = inspect.signature(module.forward).bind(**kwargs)
+    return bound.args, bound.kwargs
+
+
+def input_rows(layer: nn.Module, x: Tensor, *more: Any, **named: Any) -> Tensor:
     """The rows that the layer multiplies with its weight.
 
     Parameters
@@ -183,7 +194,7 @@ def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
         Or a subclass, whose forward is run to see what it multiplies.
     x : (..., in_features) or (batch, channels, height, width) float
         What the layer's forward is given.
-    more
+    more, named
         Its other arguments, for a subclass that has them.
 
     Returns
@@ -201,7 +212,7 @@ def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
     if type(layer) is nn.Linear:
         return x.reshape(1, -1, x.shape[-1])
     with _Products(layer) as products:
-        layer.forward(x, *more)
+        layer.forward(x, *more, **named)
     if len(products.calls) != 1:
         raise ValueError(
             f"a {type(layer).__name__} is not understood: its forward multiplies with its weight "

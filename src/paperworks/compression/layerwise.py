@@ -25,6 +25,7 @@ from paperworks.compression.layers import (
     as_batches,
     column_groups,
     compressible,
+    in_order,
     input_rows,
     replace,
     weight_matrix,
@@ -192,7 +193,10 @@ def _observing(
         if observer is None:
             continue
 
-        def see(layer: nn.Module, args: Any, name: str = name, observer: Any = observer) -> None:
+        def see(
+            layer: nn.Module, args: Any, kwargs: Any, name: str = name, observer: Any = observer
+        ) -> None:
+            args, kwargs = in_order(layer, args, kwargs)
             if not bool(torch.isfinite(args[0]).all()):
                 raise ValueError(f"the inputs of {name} are not finite on the calibration data")
             if not args[0].numel():
@@ -202,14 +206,14 @@ def _observing(
                 )
             reached.add(name)
             try:
-                rows = input_rows(layer, *args)
+                rows = input_rows(layer, *args, **kwargs)
             except ValueError as error:
                 raise ValueError(
                     f"{name or 'the layer'}: {error}; leave it out with skip="
                 ) from None
             observer.update(rows)
 
-        hooks.append(layer.register_forward_pre_hook(see))
+        hooks.append(layer.register_forward_pre_hook(see, with_kwargs=True))
     try:
         yield
     finally:

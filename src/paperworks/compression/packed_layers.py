@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from paperworks.compression.grids import Grid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import group_count
+from paperworks.compression.layers import group_count, in_order
 from paperworks.compression.packed import PackedWeight
 
 
@@ -52,9 +52,9 @@ class QuantizedLinear(QuantizedLayer):
         Applied to the input first; the simulation of inputs of few bits.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return self.weight.linear(self.rounded(x), self.bias)
+        return self.weight.linear(self.rounded(input), self.bias)
 
 
 class QuantizedForward(QuantizedLayer):
@@ -89,8 +89,9 @@ class QuantizedForward(QuantizedLayer):
         """As of :class:`QuantizedLayer`."""
         return group_count(self.layer)
 
-    def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
+    def forward(self, *given: Any, **named: Any) -> Any:
         """As of the layer."""
+        (x, *more), named = in_order(self.layer, given, named)
         x = self.rounded(x)
         layer = _with(self.layer, weight=self.weight.shared(x.dtype), bias=self.bias)
         return layer.forward(x, *more, **named)
@@ -99,13 +100,13 @@ class QuantizedForward(QuantizedLayer):
 class QuantizedConv2d(QuantizedForward):
     """A two-dimensional convolution on a packed weight."""
 
-    def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
+    def forward(self, *given: Any, **named: Any) -> Any:
         """As of the layer."""
         layer: Any = self.layer
-        if more or named or type(layer).forward is not nn.Conv2d.forward:
-            return super().forward(x, *more, **named)
+        if len(given) != 1 or named or type(layer).forward is not nn.Conv2d.forward:
+            return super().forward(*given, **named)
         # No layer of this call is needed, which would take a tenth of a small convolution's time.
-        x = self.rounded(x)
+        x = self.rounded(given[0])
         return layer._conv_forward(x, self.weight.shared(x.dtype), self.bias)
 
 
@@ -116,9 +117,9 @@ class QuantizedEmbedding(nn.Module):
         super().__init__()
         self.weight = weight
 
-    def forward(self, index: Tensor) -> Tensor:
+    def forward(self, input: Tensor) -> Tensor:
         """(...) int64 to (..., dim) of the dtype that the layer's weight had."""
-        return self.weight.row(index)
+        return self.weight.row(input)
 
 
 class QuantizedEmbeddingForward(QuantizedEmbedding):
