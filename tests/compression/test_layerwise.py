@@ -342,18 +342,21 @@ class Masked(nn.Module):
 class Alternating(nn.Module):
     """Gives every second block another mask, as models with windows of attention do."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_name: bool = False) -> None:
         super().__init__()
         self.blocks = nn.ModuleList([Masked() for _ in range(4)])
+        self.by_name = by_name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for number, block in enumerate(self.blocks):
-            x = block(x, mask=torch.full((4,), 1.0 + number % 2))
+            mask = torch.full((4,), 1.0 + number % 2)
+            x = block(mask=mask, x=x) if self.by_name else block(x, mask=mask)
         return x
 
 
-def test_each_block_gets_its_own_arguments() -> None:
-    model, batches = Alternating(), [torch.randn(3, 4), torch.randn(2, 4)]
+@pytest.mark.parametrize("by_name", [False, True])
+def test_each_block_gets_its_own_arguments(by_name: bool) -> None:
+    model, batches = Alternating(by_name), [torch.randn(3, 4), torch.randn(2, 4)]
     original, method = copy.deepcopy(model), Halve()
     names = list(compressible(model))
     assert len(plan(model, names, batches)) > 4  # a chain

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.layers import as_call
+from paperworks.compression.layers import as_call, in_order
 from paperworks.compression.packed_layers import QuantizedLayer
 
 _WHOLE = "the whole model"
@@ -73,7 +73,10 @@ class _Chain:
         for batch in self.batches:
             calls: dict[int, _Call] = {}
 
-            def keep(index: int, args: Any, kwargs: Any, calls: Any = calls) -> None:
+            def keep(
+                index: int, block: nn.Module, args: Any, kwargs: Any, calls: Any = calls
+            ) -> None:
+                args, kwargs = in_order(block, args, kwargs)
                 if index == 0:
                     self.hidden.append(args[0].clone())
                 if index in self.sources:
@@ -84,7 +87,7 @@ class _Chain:
 
             hooks = [
                 self.model.get_submodule(name).register_forward_pre_hook(
-                    lambda _, args, kwargs, index=index: keep(index, args, kwargs),
+                    lambda block, args, kwargs, index=index: keep(index, block, args, kwargs),
                     with_kwargs=True,
                 )
                 for index, name in enumerate(self.blocks)
@@ -290,8 +293,8 @@ def _watch(
     for name in blocks:
         module = model.get_submodule(name)
 
-        def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-            calls.append((name, _Call(args, kwargs)))
+        def enter(block: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
+            calls.append((name, _Call(*in_order(block, args, kwargs))))
             order.append(name)
 
         def leave(_: Any, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
