@@ -15,6 +15,7 @@ from paperworks.compression import (
     LLMFP4,
     NUPES,
     GlobalMagnitudePruner,
+    MagnitudePruner,
     RoundToNearest,
     SparseGPT,
     Wanda,
@@ -22,6 +23,7 @@ from paperworks.compression import (
 from paperworks.compression.chain import evaluation, plan
 from paperworks.compression.layers import as_call, compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
+from paperworks.compression.packed_layers import QuantizedLinear
 
 
 class Keep:
@@ -491,3 +493,47 @@ def test_layers_may_be_called_by_name() -> None:
     for inputs in (None, 8):
         small = RoundToNearest(8, inputs)(copy.deepcopy(model), [x])
         assert (small(x) - before).norm() < 0.05 * before.norm()
+
+
+class Idle(nn.Module):
+    """A block with a layer that only some batches reach, if any does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.idle(x) if x.sum() > 100 else self.used(x)
+
+
+def test_what_no_batch_reaches_is_named_before_anything_is_changed() -> None:
+    small, large = torch.randn(2, 4), torch.full((2, 4), 1000.0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), Idle())
+    before = copy.deepcopy(model.state_dict())
+    for method in (GPTQ(4), SparseGPT(0.5)):
+        with pytest.raises(ValueError, match=r"never reach 2.idle: leave them out with skip="):
+            method(model, [small, small])
+        assert type(model[0]) is nn.Linear
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, before[name])
+    # One batch that does is enough, whatever the shape of the others, and wherever it is.
+    routed = nn.Sequential(nn.Identity(), Idle())
+    assert type(GPTQ(4)(routed, [small, small, large])[1].idle) is QuantizedLinear
+    # A method that looks at no inputs minds nothing.
+    RoundToNearest(4)(model, [small])
+
+
+def test_layers_that_are_packed_already_are_named() -> None:
+    def build() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 4), Gained(4, 4), nn.Conv2d(2, 2, 1), nn.Linear(4, 4))
+
+    model = RoundToNearest(4, skip=["3"])(build())
+    again = (Wanda(0.5), RoundToNearest(8), GlobalMagnitudePruner(0.5), MagnitudePruner(0.5))
+    for method in again:
+        with pytest.raises(ValueError, match=r"0, 1, 2 are packed, .*After an error.*skip="):
+            method(model, [torch.randn(2, 4)])
+    with pytest.raises(ValueError, match=r"2 are packed, "):
+        GlobalMagnitudePruner(0.5, pattern="filter")(model)
+    # Told to leave them out, a second call does the rest.
+    RoundToNearest(8, skip=["0", "1", "2"])(model)
+    assert [each.weight.bits for each in model] == [4, 4, 4, 8]

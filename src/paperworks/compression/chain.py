@@ -162,6 +162,26 @@ def run_model(model: nn.Module, batches: list[Any]) -> None:
             model(*map(_copied, args), **{key: _copied(value) for key, value in kwargs.items()})
 
 
+def unreached(model: nn.Module, layers: list[str], batches: list[Any]) -> list[str]:
+    """Those of ``layers`` that no batch reaches; no more batches are run than it takes to tell."""
+    left = dict.fromkeys(layers)
+    hooks = [
+        model.get_submodule(name).register_forward_pre_hook(
+            lambda *_, name=name: left.pop(name, None)
+        )
+        for name in layers
+    ]
+    try:
+        for batch in batches:
+            if not left:
+                break
+            run_model(model, [batch])
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return list(left)
+
+
 @contextmanager
 def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no cache of keys and values; both as they were afterwards."""

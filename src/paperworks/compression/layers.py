@@ -50,9 +50,9 @@ def compressible(
     Raises
     ------
     ValueError
-        If nothing is left, or all is packed; if a module with a weight is of no kind that is known
-        here, embeddings and normalizations aside; if a weight is not finite, tied to another
-        module's, or computed from other parameters. The message names the module.
+        If nothing is left; if a layer is packed already; if a module with a weight is of no kind
+        that is known here, embeddings and normalizations aside; if a weight is not finite, tied to
+        another module's, or computed from other parameters. The message names the module.
     """
     if isinstance(skip, str):
         raise ValueError(
@@ -61,30 +61,38 @@ def compressible(
     found: dict[str, nn.Module] = {}
     foreign: dict[str, str] = {}
     owners: dict[int, list[str]] = {}
-    attention: list[str] = []
+    packed: list[str] = []
+    inside: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
         weight = module._parameters.get("weight")
         if weight is not None:
             owners.setdefault(id(weight), []).append(name)
-        if any(fnmatch.fnmatch(name, each) for each in skip) or name in attention:
+        stands_for: Any = getattr(module, "stands_for", None)  # of packed layers
+        if stands_for is not None:
+            inside.append(f"{name}.layer")
+        if any(fnmatch.fnmatch(name, each) for each in skip) or name in inside:
             pass
+        elif stands_for is not None and issubclass(stands_for, kinds):
+            packed.append(name)
         elif isinstance(module, kinds) and (not plain or type(module) in kinds):
             found[name] = module
         elif not isinstance(module, beside) and _has_matrix(module, plain):
             foreign[name] = type(module).__name__
         if isinstance(module, nn.MultiheadAttention):  # which multiplies with it by itself
-            attention.append(f"{name}.out_proj" if name else "out_proj")
+            inside.append(f"{name}.out_proj" if name else "out_proj")
     if foreign:
+        texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
         raise ValueError(
-            f"{_listed(foreign)}: not a layer that can be compressed here; leave it out with "
+            f"{_listed(texts)}: not a layer that can be compressed here; leave it out with "
             f"skip={[*skip, *foreign]}"
         )
+    if packed:
+        raise ValueError(
+            f"{_listed(packed)} are packed, and packed weights can be neither pruned nor "
+            "quantized: prune first, then quantize once. After an error midway make the model "
+            "anew; to work on the other layers alone, leave these out with skip="
+        )
     if not found:
-        if any(isinstance(getattr(each, "weight", None), nn.Module) for each in model.modules()):
-            raise ValueError(
-                f"the layers of {type(model).__name__} are packed, and packed weights can be "
-                "neither pruned nor quantized: prune first, then quantize once"
-            )
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"{type(model).__name__} has no {names} layer outside skip={list(skip)}")
     for name, module in found.items():
@@ -119,9 +127,8 @@ def _has_matrix(module: nn.Module, plain: bool) -> bool:
     )
 
 
-def _listed(foreign: dict[str, str], most: int = 3) -> str:
-    """Some modules by name and class."""
-    texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
+def _listed(texts: list[str], most: int = 3) -> str:
+    """The first of them, and how many more there are."""
     more = [f"{len(texts) - most} more"] if len(texts) > most else []
     return ", ".join(texts[:most] + more)
 

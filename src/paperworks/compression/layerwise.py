@@ -19,7 +19,7 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.chain import evaluation, plan
+from paperworks.compression.chain import evaluation, plan, unreached
 from paperworks.compression.layers import (
     SKIP,
     as_batches,
@@ -146,6 +146,7 @@ class LayerwiseMethod(ABC):
             kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}
             left = len([each for each in stages if each.name not in kept])
             if left:
+                self._check_reached(model, layers, batches)
                 self.prepare(model, layers, batches)
             for done, stage in enumerate(stages):
                 if progress is not None:
@@ -179,6 +180,15 @@ class LayerwiseMethod(ABC):
             if progress is not None:
                 progress(len(stages), len(stages), "")
         return model
+
+    def _check_reached(
+        self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]
+    ) -> None:
+        """Refuse layers whose inputs are needed and never seen, while the model is still whole."""
+        observed = [
+            name for name, layer in layers.items() if batches and self.observer(name, layer)
+        ]
+        _refuse_unreached(unreached(model, observed, batches))
 
 
 @contextmanager
@@ -219,8 +229,12 @@ def _observing(
     finally:
         for hook in hooks:
             hook.remove()
-    silent = [name for name, observer in observers.items() if observer and name not in reached]
-    if silent:
+    # What was reached before may not be any more, where an input decides on its way.
+    _refuse_unreached([name for name, each in observers.items() if each and name not in reached])
+
+
+def _refuse_unreached(names: list[str]) -> None:
+    if names:
         raise ValueError(
-            f"the calibration data never reach {', '.join(silent)}: leave them out with skip="
+            f"the calibration data never reach {', '.join(names)}: leave them out with skip="
         )

@@ -18,6 +18,8 @@ class QuantizedLayer(nn.Module):
     """What the layers here have: packed weight, bias, and rounding of inputs."""
 
     bias: Tensor | None
+    stands_for: type[nn.Module] = nn.Linear
+    """The class of layer that it takes the place of."""
 
     def __init__(
         self,
@@ -83,6 +85,7 @@ class QuantizedForward(QuantizedLayer):
     ):
         super().__init__(weight, bias, input_quantizer)
         self.layer = _without_weight(layer)
+        self.stands_for = type(layer)
 
     @property
     def groups(self) -> int:
@@ -112,6 +115,8 @@ class QuantizedConv2d(QuantizedForward):
 
 class QuantizedEmbedding(nn.Module):
     """An embedding on a packed weight: only the rows asked for are decoded."""
+
+    stands_for: type[nn.Module] = nn.Embedding
 
     def __init__(self, weight: PackedWeight):
         super().__init__()
