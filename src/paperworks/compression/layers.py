@@ -7,6 +7,7 @@ multiplied with it, and need not know which layer they come from.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
 import inspect
 from collections.abc import Iterable, Sequence
@@ -19,8 +20,16 @@ from torch.overrides import TorchFunctionMode
 
 TILE = 64
 """Columns that are packed together: a group with a scale of its own is a multiple of them."""
-SKIP = ("lm_head",)
+SKIP = ("lm_head", "*.lm_head")
 """Left alone by default: the output head of a language model, as every paper here leaves it."""
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+"""Where a module keeps the hooks on its forward."""
 
 
 def compressible(
@@ -50,14 +59,16 @@ def compressible(
     Raises
     ------
     ValueError
-        If nothing is left; if a layer is packed already; if a module with a weight is of no kind
-        that is known here, embeddings and normalizations aside; if a weight is not finite, tied to
-        another module's, or computed from other parameters. The message names the module.
+        If a pattern of ``skip`` matches no module; if nothing is left; if a layer is packed
+        already; if a module with a weight is of no kind that is known here, embeddings and
+        normalizations aside; if a weight is not finite, tied to another module's, or computed from
+        other parameters. The message names the module.
     """
     if isinstance(skip, str):
         raise ValueError(
             f"skip must be a list of patterns, got the string {skip!r}: use [{skip!r}]"
         )
+    _check_patterns(model, [each for each in skip if each not in SKIP])
     found: dict[str, nn.Module] = {}
     foreign: dict[str, str] = {}
     owners: dict[int, list[str]] = {}
@@ -114,6 +125,18 @@ def compressible(
     return found
 
 
+def _check_patterns(model: nn.Module, skip: Sequence[str]) -> None:
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    idle = [each for each in skip if not fnmatch.filter(names, each)]
+    if idle:
+        close = difflib.get_close_matches(idle[0], names, n=1, cutoff=0) or names[-1:]
+        raise ValueError(
+            f"skip: no module of {type(model).__name__} is called "
+            f"{' or '.join(map(repr, idle))}, but one is called {close[0]!r}: patterns are of "
+            "whole names"
+        )
+
+
 def _has_matrix(module: nn.Module, plain: bool) -> bool:
     """Whether a module has a weight that somebody would expect to be compressed."""
     aside: tuple[type[nn.Module], ...] = (
@@ -134,7 +157,12 @@ def _listed(texts: list[str], most: int = 3) -> str:
 
 
 def check_finite(name: str, weight: Tensor) -> None:
-    """Raise a ValueError that names the layer where a weight is NaN or infinite."""
+    """Raise a ValueError that names the layer where a weight is NaN, infinite or empty."""
+    if not weight.numel():
+        raise ValueError(
+            f"{name or 'the layer'} has no weights, but a shape of {tuple(weight.shape)}: leave it "
+            "out with skip="
+        )
     # Extremes are NaN where any weight is, and take no memory; weights are counted only then.
     if not all(bool(torch.isfinite(extreme)) for extreme in weight.detach().aminmax()):
         bad = int((~torch.isfinite(weight)).sum())
@@ -269,7 +297,7 @@ class _Products(TorchFunctionMode):
 
 
 def replace(model: nn.Module, name: str, new: nn.Module) -> None:
-    """Put ``new`` where the layer called ``name`` was."""
+    """Put ``new`` where the layer called ``name`` was, with the forward hooks that were on it."""
     if not name:
         raise ValueError(
             "the model is the layer itself and cannot be replaced in place: wrap it, as in "
@@ -283,6 +311,10 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
             owner.activation_relu_or_gelu = 0
         elif isinstance(owner, nn.TransformerEncoder):
             owner.use_nested_tensor = False
+    old = owner._modules.get(last)
+    if old is not None:
+        for hooks in HOOKS:  # the very dicts, from which their handles remove them
+            setattr(new, hooks, getattr(old, hooks))
     setattr(owner, last, new)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
@@ -10,7 +11,7 @@ from torch.nn import functional
 
 from paperworks.compression.grids import Grid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import group_count, in_order
+from paperworks.compression.layers import HOOKS, group_count, in_order
 from paperworks.compression.packed import PackedWeight
 
 
@@ -178,6 +179,8 @@ def _without_weight(layer: nn.Module) -> nn.Module:
         name: None if name in ("weight", "bias") else each
         for name, each in layer._parameters.items()
     }
+    for hooks in HOOKS:  # those are of the layer in whose place it is called
+        setattr(bare, hooks, OrderedDict())
     return bare
 
 
