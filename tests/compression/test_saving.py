@@ -128,6 +128,25 @@ def test_any_module_is_saved_and_filled(tmp_path: Path) -> None:
         load_compressed(tmp_path / "small", nn.Linear(2, 2))
 
 
+def test_a_module_that_differs_is_refused_in_words(tmp_path: Path) -> None:
+    def build(size: int = 8, kernel: int = 3) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 4, kernel), nn.Flatten(), nn.Linear(size, 5))
+
+    save_compressed(Round(skip=["2"])(build()), tmp_path / "one")
+    save_compressed(Round()(build()), tmp_path / "both")
+    for other, name in ((build(9), "2"), (build(8, 5), "0")):
+        with pytest.raises(
+            DamagedModelError, match=rf"does not fit the model: {name} has a weight of shape \("
+        ):
+            load_compressed(tmp_path / "both", other)
+    # A packed module is filled like any other, but cannot get a float layer back.
+    packed, x = Round()(build(), []), torch.randn(1, 3, 4, 3)
+    again = load_compressed(tmp_path / "both", packed).model
+    assert torch.equal(again(x), load_compressed(tmp_path / "both", build()).model(x))
+    with pytest.raises(DamagedModelError, match=r"2 is packed, .*give the uncompressed module"):
+        load_compressed(tmp_path / "one", packed)
+
+
 def test_size_on_disk_is_that_of_the_codes(tmp_path: Path, llama: Any) -> None:
     small = Round()(llama)
     save_compressed(small, tmp_path / "small")

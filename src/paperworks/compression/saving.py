@@ -165,7 +165,8 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
         Written by :func:`save_compressed`.
     model : nn.Module, optional
         The uncompressed module, whose layers are then replaced in place; its weights do not
-        matter. Default: built from the configuration in the folder by transformers.
+        matter, only their shapes. Default: built from the configuration in the folder by
+        transformers.
 
     Returns
     -------
@@ -191,12 +192,13 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
         except (OSError, ValueError) as error:
             raise DamagedModelError(f"{folder} cannot be read: {error}") from error
     try:
+        _check_fits(model, record["layers"])
         for name, form in record["layers"].items():
             replace(model, name, build(form, _at(model, name)))
         tensors = load_file(Path(folder, WEIGHTS))
         tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
         model.load_state_dict(tensors, assign=True)
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
     _tie(model, record["aliases"])
     if record["widened"]:
@@ -252,7 +254,22 @@ def _at(model: nn.Module, name: str) -> nn.Module | None:
         layer = model.get_submodule(name)
     except AttributeError:  # a part of a layer that was rewritten
         return None
+    if isinstance(layer, QuantizedForward | QuantizedEmbeddingForward):
+        return layer.layer
     return layer.plain() if isinstance(layer, FakeQuantLayer) else layer
+
+
+def _check_fits(model: nn.Module, forms: dict[str, dict[str, Any]]) -> None:
+    for name, module in model.named_modules():
+        shape = getattr(getattr(module, "weight", None), "shape", None)
+        if name not in forms:
+            if isinstance(module, QuantizedLayer | QuantizedEmbedding):
+                raise ValueError(f"{name} is packed, and was not: give the uncompressed module")
+        elif shape is not None and list(shape) != forms[name]["weight"]["shape"]:
+            raise ValueError(
+                f"{name} has a weight of shape {tuple(shape)} in place of "
+                f"{tuple(forms[name]['weight']['shape'])}"
+            )
 
 
 def _tie(model: nn.Module, aliases: dict[str, str]) -> None:
