@@ -537,3 +537,18 @@ def test_layers_that_are_packed_already_are_named() -> None:
     # Told to leave them out, a second call does the rest.
     RoundToNearest(8, skip=["0", "1", "2"])(model)
     assert [each.weight.bits for each in model] == [4, 4, 4, 8]
+
+
+def test_a_batch_that_forward_does_not_take_is_explained() -> None:
+    pair = [torch.randn(2, 4), torch.tensor([0, 1])]  # as a DataLoader gives it
+    words = r"takes no batch of this form \(too many .*\): .*without the labels"
+    for batch in (pair, tuple(pair), {"y": pair[0]}):
+        with pytest.raises(TypeError, match=words if "y" not in batch else "takes no batch of"):
+            Wanda(0.5)(nn.Sequential(nn.Linear(4, 4)), [batch])
+
+    class Broken(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match=r"^of its own$"):
+        Wanda(0.5)(nn.Sequential(Broken(4, 4)), [pair[0]])

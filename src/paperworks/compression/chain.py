@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -158,8 +159,23 @@ def run_model(model: nn.Module, batches: list[Any]) -> None:
     """Call the model on copies of the batches, for what its hooks see."""
     for batch in batches:
         args, kwargs = as_call(batch)
-        with torch.no_grad():
-            model(*map(_copied, args), **{key: _copied(value) for key, value in kwargs.items()})
+        try:
+            with torch.no_grad():
+                model(*map(_copied, args), **{key: _copied(value) for key, value in kwargs.items()})
+        except TypeError:
+            _check_taken(model, args, kwargs)
+            raise
+
+
+def _check_taken(model: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    try:
+        inspect.signature(model.forward).bind(*args, **kwargs)
+    except TypeError as error:
+        raise TypeError(
+            f"the forward of {type(model).__name__} takes no batch of this form ({error}): a batch "
+            "is a tensor, a tuple or list of arguments, or a dict of keyword arguments; of the "
+            "pairs of a data loader give the inputs without the labels"
+        ) from None
 
 
 def unreached(model: nn.Module, layers: list[str], batches: list[Any]) -> list[str]:
