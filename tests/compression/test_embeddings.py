@@ -68,6 +68,13 @@ def test_subclasses_keep_their_forward() -> None:
     assert copy.deepcopy(small).to(torch.bfloat16)(index).dtype == torch.bfloat16
 
 
+def test_packed_layers_have_the_sizes_of_plain_ones() -> None:
+    model = EmbeddingQuantizer(8)(Twins())
+    table, head = model.shared, model.head
+    assert (table.num_embeddings, table.embedding_dim) == (10, 64)
+    assert (head.in_features, head.out_features) == (64, 10)
+
+
 def test_a_forward_that_needs_the_whole_table_says_so() -> None:
     class Mean(nn.Embedding):
         def forward(self, index: Tensor) -> Tensor:

@@ -57,7 +57,7 @@ class EmbeddingQuantizer:
                 tables.add(id(module.weight))
         if not tables:
             raise ValueError(f"{type(model).__name__} has no Embedding layer")
-        found = {}
+        found: dict[str, nn.Module] = {}
         for name, module in model.named_modules(remove_duplicate=False):
             if id(module._parameters.get("weight")) in tables:
                 if not isinstance(module, nn.Embedding | nn.Linear):

@@ -55,6 +55,16 @@ class QuantizedLinear(QuantizedLayer):
         Applied to the input first; the simulation of inputs of few bits.
     """
 
+    @property
+    def in_features(self) -> int:
+        """As of ``nn.Linear``."""
+        return self.weight.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        """As of ``nn.Linear``."""
+        return self.weight.shape[0]
+
     def forward(self, input: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
         return self.weight.linear(self.rounded(input), self.bias)
@@ -122,6 +132,16 @@ class QuantizedEmbedding(nn.Module):
     def __init__(self, weight: PackedWeight):
         super().__init__()
         self.weight = weight
+
+    @property
+    def num_embeddings(self) -> int:
+        """As of ``nn.Embedding``."""
+        return self.weight.shape[0]
+
+    @property
+    def embedding_dim(self) -> int:
+        """As of ``nn.Embedding``."""
+        return self.weight.shape[1]
 
     def forward(self, input: Tensor) -> Tensor:
         """(...) int64 to (..., dim) of the dtype that the layer's weight had."""
