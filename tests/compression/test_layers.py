@@ -7,10 +7,9 @@ import torch
 from torch import nn
 from torch.nn.utils import prune
 
+from paperworks.compression.calls import as_batches, as_call
 from paperworks.compression.layers import (
     SKIP,
-    as_batches,
-    as_call,
     compressible,
     group_count,
     input_rows,

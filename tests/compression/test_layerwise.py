@@ -20,10 +20,12 @@ from paperworks.compression import (
     SparseGPT,
     Wanda,
 )
-from paperworks.compression.chain import evaluation, plan
-from paperworks.compression.layers import as_call, compressible, input_rows
+from paperworks.compression.calls import as_call
+from paperworks.compression.chain import plan
+from paperworks.compression.layers import compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
 from paperworks.compression.packed_layers import QuantizedLinear
+from paperworks.compression.running import evaluation
 
 
 class Keep:

@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import difflib
 import fnmatch
-import inspect
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -210,16 +209,6 @@ def column_groups(name: str, weight: Tensor, group: int | None) -> int:
     return columns // group
 
 
-def in_order(
-    module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    """The arguments of a module's forward by position, where all of them were given by name."""
-    if args:
-        return args, kwargs
-    bound = inspect.signature(module.forward).bind(**kwargs)
-    return bound.args, bound.kwargs
-
-
 def input_rows(layer: nn.Module, x: Tensor, *more: Any, **named: Any) -> Tensor:
     """The rows that the layer multiplies with its weight.
 
@@ -316,46 +305,3 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
         for hooks in HOOKS:  # the very dicts, from which their handles remove them
             setattr(new, hooks, getattr(old, hooks))
     setattr(owner, last, new)
-
-
-def as_call(batch: object) -> tuple[tuple[object, ...], dict[str, object]]:
-    """A calibration batch as (args, kwargs) of the model's forward.
-
-    A tensor is one positional argument, a tuple or list the positional ones, a mapping (a
-    tokenizer's output too) the keyword ones.
-
-    Raises
-    ------
-    TypeError
-        For anything else.
-    """
-    if isinstance(batch, Tensor):
-        return (batch,), {}
-    if isinstance(batch, tuple | list):
-        return tuple(batch), {}
-    if hasattr(batch, "keys") and hasattr(batch, "__getitem__"):
-        return (), {key: batch[key] for key in batch.keys()}  # noqa: SIM118
-    raise TypeError(
-        "a calibration batch must be a tensor, a tuple of arguments or a dict of keyword "
-        f"arguments, got {type(batch).__name__}"
-    )
-
-
-def as_batches(calibration: Iterable[object] | None) -> list[object]:
-    """The batches as a list, so that they can be gone through more than once.
-
-    Raises
-    ------
-    ValueError
-        Where there is none.
-    TypeError
-        For one tensor, which would be taken apart along its first axis.
-    """
-    if isinstance(calibration, Tensor) or hasattr(calibration, "keys"):
-        raise TypeError("calibration must be a list of batches, got one batch: use [batch]")
-    batches = list(calibration) if calibration is not None else []
-    if not batches:
-        raise ValueError("this method needs calibration data: give at least one batch")
-    for batch in batches:
-        as_call(batch)
-    return batches

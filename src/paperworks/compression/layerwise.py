@@ -19,17 +19,17 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.chain import evaluation, plan, unreached
+from paperworks.compression.calls import as_batches, in_order
+from paperworks.compression.chain import plan
 from paperworks.compression.layers import (
     SKIP,
-    as_batches,
     column_groups,
     compressible,
-    in_order,
     input_rows,
     replace,
     weight_matrix,
 )
+from paperworks.compression.running import evaluation, unreached
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of blocks done, their total, and the name of the one that starts."""

@@ -9,9 +9,10 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
+from paperworks.compression.calls import in_order
 from paperworks.compression.grids import Grid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import HOOKS, group_count, in_order
+from paperworks.compression.layers import HOOKS, group_count
 from paperworks.compression.packed import PackedWeight
 
 

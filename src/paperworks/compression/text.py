@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paperworks.compression.chain import evaluation
+from paperworks.compression.running import evaluation
 
 
 class Perplexity(NamedTuple):

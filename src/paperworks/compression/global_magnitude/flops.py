@@ -12,8 +12,8 @@ from typing import Any
 
 from torch import nn
 
-from paperworks.compression.chain import weight_uses
 from paperworks.compression.packed import PackedWeight
+from paperworks.compression.running import weight_uses
 
 
 @dataclass(frozen=True)
