@@ -532,10 +532,12 @@ def test_layers_that_are_packed_already_are_named() -> None:
     model = RoundToNearest(4, skip=["3"])(build())
     again = (Wanda(0.5), RoundToNearest(8), GlobalMagnitudePruner(0.5), MagnitudePruner(0.5))
     for method in again:
-        with pytest.raises(ValueError, match=r"0, 1, 2 are packed, .*After an error.*skip="):
+        with pytest.raises(ValueError, match=r"are packed, as 0, 1, 2, .*After an error.*skip="):
             method(model, [torch.randn(2, 4)])
-    with pytest.raises(ValueError, match=r"2 are packed, "):
+    with pytest.raises(ValueError, match=r"of Sequential are packed, as 2, "):
         GlobalMagnitudePruner(0.5, pattern="filter")(model)
+    with pytest.raises(ValueError, match=r"of QuantizedForward are packed, as the model, "):
+        MagnitudePruner(0.5)(model[1])
     # Told to leave them out, a second call does the rest.
     RoundToNearest(8, skip=["0", "1", "2"])(model)
     assert [each.weight.bits for each in model] == [4, 4, 4, 8]

@@ -79,17 +79,17 @@ def compressible(
             owners.setdefault(id(weight), []).append(name)
         stands_for: Any = getattr(module, "stands_for", None)  # of packed layers
         if stands_for is not None:
-            inside.append(f"{name}.layer")
+            inside.append(f"{name}.layer".lstrip("."))
         if any(fnmatch.fnmatch(name, each) for each in skip) or name in inside:
             pass
         elif stands_for is not None and issubclass(stands_for, kinds):
-            packed.append(name)
+            packed.append(name or "the model")
         elif isinstance(module, kinds) and (not plain or type(module) in kinds):
             found[name] = module
         elif not isinstance(module, beside) and _has_matrix(module, plain):
             foreign[name] = type(module).__name__
         if isinstance(module, nn.MultiheadAttention):  # which multiplies with it by itself
-            inside.append(f"{name}.out_proj" if name else "out_proj")
+            inside.append(f"{name}.out_proj".lstrip("."))
     if foreign:
         texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
         raise ValueError(
@@ -98,9 +98,10 @@ def compressible(
         )
     if packed:
         raise ValueError(
-            f"{_listed(packed)} are packed, and packed weights can be neither pruned nor "
-            "quantized: prune first, then quantize once. After an error midway make the model "
-            "anew; to work on the other layers alone, leave these out with skip="
+            f"layers of {type(model).__name__} are packed, as {_listed(packed)}, and packed "
+            "weights can be neither pruned nor quantized: prune first, then quantize once. After "
+            "an error midway make the model anew; to work on the other layers alone, leave these "
+            "out with skip="
         )
     if not found:
         names = " or ".join(kind.__name__ for kind in kinds)
