@@ -414,6 +414,69 @@ def test_arguments_that_are_alike_on_one_batch_are_told_apart(first: int) -> Non
             changed += stage.layers
 
 
+class Stream(nn.Module):
+    """A block that hands on two states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.side = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(
+        self, x: torch.Tensor, beside: torch.Tensor | None, keep: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        both = x if beside is None else x + beside
+        made = beside if keep and beside is not None else self.side(both)
+        return x + self.inner(x + made), made
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["new states", "the state of the first block"])
+@pytest.mark.parametrize("through", [False, True])
+def test_what_one_block_makes_for_another_is_made_anew(keep: bool, through: bool) -> None:
+    class Streams(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([Stream() for _ in range(4)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first = beside = None
+            for block in self.blocks:
+                x, beside = block(x, beside if through else first, keep=keep)
+                first = beside if first is None else first
+            return x + beside
+
+    model, batches = Streams(), [torch.randn(3, 4), torch.randn(2, 4)]
+    used = ["blocks.[123].side"] if keep else []
+    names, method = list(compressible(model, skip=used)), Halve(skip=used)
+    original = copy.deepcopy(model)
+    stages = plan(model.eval(), names, batches)
+    assert len(stages) > 4  # a chain
+    method(model, batches)
+    changed: list[str] = []
+    for stage in stages:
+        for name in stage.layers:
+            expected = expected_inputs(original, changed, name, batches)
+            torch.testing.assert_close(method.seen[name], expected)
+        changed += stage.layers
+
+
+def test_a_connection_around_blocks_is_made_anew() -> None:
+    class Around(Alternating):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            states = [x]
+            for number, block in enumerate(self.blocks):
+                states.append(block(states[-1], states[number // 2]))
+            return states[-1]
+
+    model, batches = Around(), [torch.randn(3, 4), torch.randn(2, 4)]
+    original, method = copy.deepcopy(model), Halve()
+    names = list(compressible(model))
+    assert len(plan(model.eval(), names, batches)) > 4  # a chain
+    method(model, batches)
+    for number, name in enumerate(names):
+        expected = expected_inputs(original, names[:number], name, batches)
+        torch.testing.assert_close(method.seen[name], expected)
+
+
 def test_one_batch_of_each_shape_is_looked_at_whole() -> None:
     model, runs = conv_net().eval(), []
     model.register_forward_pre_hook(lambda _, args: runs.append(args[0].shape[0]))

@@ -19,6 +19,11 @@ _BEFORE = "before the blocks"
 _AFTER = "after the blocks"
 
 
+_Others = dict[int | str, Any]  # arguments of a block beside the first, by place or name
+_Place = tuple[int, int]  # an entry of a block's output
+_Links = dict[int | str, _Place]
+
+
 def _nothing() -> None:
     pass
 
@@ -43,15 +48,16 @@ class _Reached(Exception):  # noqa: N818 - not an error: it ends a run early
 
 @dataclass
 class _Call:
-    """One call of a block: what it was given, and what it gave."""
+    """One call of a block: the hidden state, the other arguments by place or name, the output."""
 
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
+    state: Any
+    others: _Others
     output: Any = None
 
-    @property
-    def extras(self) -> tuple[Any, ...]:
-        return (self.args[1:], tuple(self.kwargs.items()))
+    @classmethod
+    def of(cls, block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> _Call:
+        args, kwargs = in_order(block, args, kwargs)
+        return cls(args[0] if args else None, {**dict(enumerate(args[1:])), **kwargs})
 
 
 @dataclass
@@ -61,32 +67,33 @@ class _Chain:
     model: nn.Module
     batches: list[Any]
     blocks: list[str]
-    # Block i takes its other arguments (masks, positions) as block sources[i] does.
+    # Block i takes its other arguments (masks, positions) as block sources[i] does, but for those
+    # that an earlier block makes: links[i] says where.
     sources: list[int]
+    links: list[_Links]
     hidden: list[Tensor] = field(default_factory=list)
-    extras: list[dict[int, _Call]] = field(default_factory=list)
+    extras: list[dict[int, _Others]] = field(default_factory=list)
+    made: list[dict[_Place, Tensor]] = field(default_factory=list)
 
     def enter(self) -> None:
         """Record what the blocks are given, by running the model up to the first of them."""
         last = max(self.sources)
         for batch in self.batches:
-            calls: dict[int, _Call] = {}
+            extras: dict[int, _Others] = {}
 
-            def keep(
-                index: int, block: nn.Module, args: Any, kwargs: Any, calls: Any = calls
-            ) -> None:
-                args, kwargs = in_order(block, args, kwargs)
+            def keep(index: int, call: _Call, extras: Any = extras) -> None:
                 if index == 0:
-                    self.hidden.append(args[0].clone())
+                    self.hidden.append(call.state.clone())
                 if index in self.sources:
-                    # The hidden state itself is not kept twice.
-                    calls[index] = _Call((None, *_untouched(args[1:])), _untouched(kwargs))
+                    extras[index] = _untouched(_unlinked(call.others, self.links[index]))
                 if index == last:
                     raise _Reached
 
             hooks = [
                 self.model.get_submodule(name).register_forward_pre_hook(
-                    lambda block, args, kwargs, index=index: keep(index, block, args, kwargs),
+                    lambda block, args, kwargs, index=index: keep(
+                        index, _Call.of(block, args, kwargs)
+                    ),
                     with_kwargs=True,
                 )
                 for index, name in enumerate(self.blocks)
@@ -98,25 +105,33 @@ class _Chain:
             finally:
                 for hook in hooks:
                     hook.remove()
-            self.extras.append(calls)
+            self.extras.append(extras)
+            self.made.append({})
 
-    def call(self, index: int, batch: int) -> Tensor:
-        given = self.extras[batch][self.sources[index]]
+    def call(self, index: int, batch: int) -> Any:
+        others = _untouched(self.extras[batch][self.sources[index]])
+        others |= {key: self.made[batch][place] for key, place in self.links[index].items()}
+        args = [value for key, value in others.items() if isinstance(key, int)]
+        kwargs = {key: value for key, value in others.items() if isinstance(key, str)}
         block = self.model.get_submodule(self.blocks[index])
         with torch.no_grad():
             # A copy, since a block may change its input in place.
-            state, others = self.hidden[batch].clone(), _untouched(given.args[1:])
-            return _state(block(state, *others, **_untouched(given.kwargs)))
+            return block(self.hidden[batch].clone(), *args, **kwargs)
 
     def run(self, index: int) -> None:
         for batch in range(len(self.batches)):
             self.call(index, batch)
 
     def advance(self, index: int) -> None:
+        needed = {place for links in self.links[index + 1 :] for place in links.values()}
         for batch in range(len(self.batches)):
-            self.hidden[batch] = self.call(index, batch)
+            output = self.call(index, batch)
+            self.hidden[batch] = _state(output)
+            outputs = _outputs(output)
+            made = self.made[batch] | {(index, j): outputs[j] for i, j in needed if i == index}
+            self.made[batch] = {place: each for place, each in made.items() if place in needed}
         if index == len(self.blocks) - 1:
-            self.hidden, self.extras = [], []
+            self.hidden, self.extras, self.made = [], [], []
 
 
 def plan(model: nn.Module, layers: list[str], batches: list[Any]) -> list[Stage]:
@@ -194,7 +209,8 @@ def _observe(
         return None, set()
     found = left[0]
     sources = [found.arguments.index(each) for each in found.arguments]
-    return _Chain(model, batches, found.blocks, sources), found.early & set(layers)
+    chain = _Chain(model, batches, found.blocks, sources, found.links or [])
+    return chain, found.early & set(layers)
 
 
 @dataclass
@@ -204,6 +220,7 @@ class _Candidate:
     blocks: list[str]
     arguments: list[tuple[int, ...]] = field(init=False)
     """For each block, by batch, the first block that was given the same other arguments."""
+    links: list[_Links] | None = None
     early: set[str] = field(default_factory=set)
 
     def __post_init__(self) -> None:
@@ -214,7 +231,11 @@ class _Candidate:
         mine = [(name, call) for name, call in calls if name in self.blocks]
         if [name for name, _ in mine] != self.blocks or not _passes_on([call for _, call in mine]):
             return False
-        extras = [call.extras for _, call in mine]
+        links = _links([call for _, call in mine])
+        if self.links not in (None, links):
+            return False
+        self.links = links
+        extras = [_unlinked(call.others, each) for (_, call), each in zip(mine, links, strict=True)]
         firsts = [next(j for j, each in enumerate(extras) if _shared(each, one)) for one in extras]
         self.arguments = [
             (*seen, first) for seen, first in zip(self.arguments, firsts, strict=True)
@@ -234,7 +255,7 @@ def _watch(
         module = model.get_submodule(name)
 
         def enter(block: nn.Module, args: Any, kwargs: Any, name: str = name) -> None:
-            calls.append((name, _Call(*in_order(block, args, kwargs))))
+            calls.append((name, _Call.of(block, args, kwargs)))
             order.append(name)
 
         def leave(_: Any, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
@@ -275,16 +296,37 @@ def _shape(value: Any) -> Any:
 
 def _passes_on(calls: list[_Call]) -> bool:
     """Whether each call's first argument is what the call before gave, untouched."""
-    if not all(call.args and isinstance(call.args[0], Tensor) for call in calls):
+    if not all(isinstance(call.state, Tensor) for call in calls):
         return False
     return all(
-        isinstance(_state(before.output), Tensor) and _equal(_state(before.output), after.args[0])
+        isinstance(_state(before.output), Tensor) and _equal(_state(before.output), after.state)
         for before, after in pairwise(calls)
     )
 
 
+def _links(calls: list[_Call]) -> list[_Links]:
+    """For each block the arguments that an earlier one has made, and where."""
+    made: dict[int, _Place] = {}
+    links = []
+    for i, call in enumerate(calls):
+        links.append({key: made[id(each)] for key, each in call.others.items() if id(each) in made})
+        given = set(map(id, call.others.values()))
+        for j, each in enumerate(_outputs(call.output)):
+            if isinstance(each, Tensor) and id(each) not in given:
+                made[id(each)] = (i, j)
+    return links
+
+
+def _unlinked(others: _Others, links: _Links) -> _Others:
+    return {key: None if key in links else value for key, value in others.items()}
+
+
+def _outputs(output: Any) -> Any:
+    return output if isinstance(output, tuple | list) and output else (output,)
+
+
 def _state(output: Any) -> Any:
-    return output[0] if isinstance(output, tuple | list) and output else output
+    return _outputs(output)[0]
 
 
 def _equal(a: Any, b: Any) -> bool:
@@ -295,6 +337,8 @@ def _shared(a: Any, b: Any) -> bool:
     """Whether two blocks were given the same: of tensors the very same, since equal ones may be
     equal on this batch alone.
     """
+    if isinstance(a, dict) and isinstance(b, dict):
+        return _shared(list(a.items()), list(b.items()))
     if isinstance(a, tuple | list) and isinstance(b, tuple | list):
         return len(a) == len(b) and all(_shared(x, y) for x, y in zip(a, b, strict=True))
     return a is b or (type(a) is type(b) and isinstance(a, str | int | float | bool) and a == b)
