@@ -145,6 +145,7 @@ def test_another_runs_leftovers_are_not_used(settings: dict[str, Any]) -> None:
         ({"steps": [Step("prune", "gblm:3:5")]}, r"q_proj has 64 inputs, which 5 does not divide"),
         ({"steps": [Step("prune", "global-magnitude:3:5")]}, r"64 inputs, which 5 does not"),
         ({"skip": ["*"]}, r"no Linear or Conv2d layer outside"),
+        ({"skip": ["model.layer.1.*"]}, r"no module of LlamaForCausalLM is called 'model.layer.1"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(
