@@ -231,8 +231,9 @@ def test_blocks_run_again_and_gradients_are_dropped_at_once() -> None:
         runs.append(model.blocks[0].runs) or layer
     )
     method(model, batches)
-    # A look at the chain, two runs a sample; then the walk: its own look and a run a batch.
-    assert runs[0] == 1 + 2 * 3 + 1 + 3
+    # Looks at the chain and at what is reached, two runs a sample; then the walk: its own look and
+    # a run a batch.
+    assert runs[0] == 2 + 2 * 3 + 1 + 3
     assert len(alive) == 3 * len(weights)
     assert max(alive) == 1
 

@@ -19,6 +19,7 @@ from paperworks.compression.global_magnitude import (
 )
 from paperworks.compression.layers import compressible
 from paperworks.compression.masks import MaskedTraining
+from paperworks.compression.rounding import RoundToNearest
 
 
 class Net(nn.Module):
@@ -336,3 +337,21 @@ def test_no_global_state_is_touched() -> None:
     assert torch.equal(torch.get_rng_state(), state)
     assert torch.get_num_threads() == threads
     assert (np.random.get_state()[1] == numpy_state).all()  # type: ignore[index]
+
+
+@pytest.mark.parametrize("skip", [[], ["grouped", "head"]], ids=["all packed", "two packed"])
+def test_packed_weights_are_counted_too(skip: list[str]) -> None:
+    """Prune, then quantize: the zeros stay zeros, and some more weights are rounded to zero."""
+    model, batch = Net(), torch.zeros(3, 4, 8, 8)
+    GlobalMagnitudePruner(0.5)(model)
+    before = multiply_adds(model, batch)
+    RoundToNearest(8, skip=skip)(model)
+    after = multiply_adds(model, batch)
+    assert list(after.layers) == list(before.layers)
+    assert after.dense == before.dense
+    for name, cost in after.layers.items():
+        weight: Any = model.get_submodule(name).weight
+        values = weight if name in skip else weight.dequantize()
+        assert cost.sparse * values.numel() == cost.dense * int((values != 0).sum())
+        assert cost.sparse <= before.layers[name].sparse
+    assert after.sparse <= before.sparse < before.dense

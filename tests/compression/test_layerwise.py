@@ -15,13 +15,17 @@ from paperworks.compression import (
     LLMFP4,
     NUPES,
     GlobalMagnitudePruner,
+    MagnitudePruner,
     RoundToNearest,
     SparseGPT,
     Wanda,
 )
+from paperworks.compression.calls import as_call
 from paperworks.compression.chain import plan
 from paperworks.compression.layers import compressible, input_rows
 from paperworks.compression.layerwise import LayerwiseMethod
+from paperworks.compression.packed_layers import QuantizedLinear
+from paperworks.compression.running import evaluation
 
 
 class Keep:
@@ -88,8 +92,28 @@ class InPlace(nn.Module):
         return x
 
 
+class Wrapped(nn.Module):
+    """A language model within a module that has no configuration of its own."""
+
+    def __init__(self, inner: nn.Module, **settings: Any):
+        super().__init__()
+        self.inner, self.settings = inner, settings
+
+    def forward(self, **given: Any) -> torch.Tensor:
+        return self.inner(**given, **self.settings).logits
+
+
+def t5() -> nn.Module:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"d_model": 16, "d_kv": 8, "d_ff": 24, "num_layers": 2, "num_heads": 2}
+    return transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=29, **sizes))
+
+
 def batches_for(model: nn.Module) -> list[Any]:
     generator = torch.Generator().manual_seed(0)
+    if getattr(getattr(model, "config", None), "is_encoder_decoder", False):
+        tokens = torch.randint(29, (2, 2, 2, 7), generator=generator)
+        return [{"input_ids": given, "decoder_input_ids": wanted} for given, wanted in tokens]
     if isinstance(model, Residual):
         return [{"x": torch.randn(3, 4, generator=generator)} for _ in range(3)]
     if isinstance(model[0] if isinstance(model, nn.Sequential) else model, InPlace):
@@ -103,7 +127,8 @@ def batches_for(model: nn.Module) -> list[Any]:
 
 
 def call(model: nn.Module, batch: Any) -> Any:
-    output = model(**batch) if isinstance(batch, dict) else model(batch)
+    args, named = as_call(batch)
+    output = model(*args, **named)
     return getattr(output, "logits", output)
 
 
@@ -121,13 +146,28 @@ def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: li
     return torch.cat(rows, 1)
 
 
-@pytest.fixture(params=["llama", "conv", "residual", "in place"])
+@pytest.fixture(params=["llama", "wrapped", "with a cache", "t5", "conv", "residual", "in place"])
 def model(request: pytest.FixtureRequest) -> nn.Module:
     if request.param == "llama":
         return request.getfixturevalue("llama")
+    if request.param in ("wrapped", "with a cache"):
+        settings = {} if request.param == "wrapped" else {"use_cache": True}
+        return Wrapped(request.getfixturevalue("build_llama")(tied=False, layers=2), **settings)
+    if request.param == "t5":
+        return t5()
     if request.param == "in place":
         return nn.Sequential(*[InPlace() for _ in range(3)])
     return {"conv": conv_net, "residual": Residual}[request.param]()
+
+
+def test_caches_are_off_in_every_part_and_put_back() -> None:
+    model = t5()
+    model.decoder.config.use_cache, model.encoder.config.use_cache = True, False
+    configs = (model.config, model.encoder.config, model.decoder.config)
+    before = [each.use_cache for each in configs]
+    with evaluation(model):
+        assert [each.use_cache for each in configs] == [False] * 3
+    assert [each.use_cache for each in configs] == before
 
 
 def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Module) -> None:
@@ -299,25 +339,28 @@ class Masked(nn.Module):
         super().__init__()
         self.inner = nn.Linear(4, 4)
 
-    def forward(self, x: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
-        return x + self.inner(x * mask)
+    def forward(self, x: torch.Tensor, mask: torch.Tensor | None) -> torch.Tensor:
+        return x + self.inner(x if mask is None else x * mask)
 
 
 class Alternating(nn.Module):
     """Gives every second block another mask, as models with windows of attention do."""
 
-    def __init__(self) -> None:
+    def __init__(self, by_name: bool = False) -> None:
         super().__init__()
         self.blocks = nn.ModuleList([Masked() for _ in range(4)])
+        self.by_name = by_name
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
         for number, block in enumerate(self.blocks):
-            x = block(x, mask=torch.full((4,), 1.0 + number % 2))
+            mask = torch.full((4,), 1.0 + number % 2)
+            x = block(mask=mask, x=x) if self.by_name else block(x, mask=mask)
         return x
 
 
-def test_each_block_gets_its_own_arguments() -> None:
-    model, batches = Alternating(), [torch.randn(3, 4), torch.randn(2, 4)]
+@pytest.mark.parametrize("by_name", [False, True])
+def test_each_block_gets_its_own_arguments(by_name: bool) -> None:
+    model, batches = Alternating(by_name), [torch.randn(3, 4), torch.randn(2, 4)]
     original, method = copy.deepcopy(model), Halve()
     names = list(compressible(model))
     assert len(plan(model, names, batches)) > 4  # a chain
@@ -325,6 +368,120 @@ def test_each_block_gets_its_own_arguments() -> None:
     for number, name in enumerate(names):
         expected = expected_inputs(original, names[:number], name, batches)
         torch.testing.assert_close(method.seen[name], expected)
+
+
+class Padded(Alternating):
+    """Masks padding in every second block: where there is none, its masks are equal or absent."""
+
+    def __init__(self, absent: bool) -> None:
+        super().__init__()
+        self.absent = absent
+
+    def forward(self, x: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        absent = self.absent and bool(keep.all())
+        for number, block in enumerate(self.blocks):
+            mask = keep if number % 2 else torch.ones_like(keep)
+            x = block(x, mask=None if absent else mask)
+        return x
+
+
+@pytest.mark.parametrize("first", [4, 24])
+def test_arguments_that_are_alike_on_one_batch_are_told_apart(first: int) -> None:
+    """A window of attention does not show in a batch shorter than it."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.Gemma2Config(
+        vocab_size=29, hidden_size=16, intermediate_size=24, num_hidden_layers=2, head_dim=8,
+        num_attention_heads=2, num_key_value_heads=1, sliding_window=8,
+    )  # fmt: skip
+    windowed = transformers.Gemma2ForCausalLM(config)
+    texts = [torch.randint(29, (1, length)) for length in (first, 28 - first)]
+    padded = [(torch.randn(3, 4), torch.ones(4)), (torch.randn(3, 4), torch.tensor([1.0, 1, 0, 0]))]
+    for model, batches in (
+        (windowed, texts),
+        (Padded(absent=False), padded),
+        (Padded(absent=True), padded),
+    ):
+        names, method = list(compressible(model)), Halve()
+        original = copy.deepcopy(model)
+        stages = plan(model.eval(), names, batches)
+        assert len(stages) > 2  # a chain
+        method(model, batches)
+        changed: list[str] = []
+        for stage in stages:
+            for name in stage.layers:
+                expected = expected_inputs(original, changed, name, batches)
+                torch.testing.assert_close(method.seen[name], expected, rtol=1e-4, atol=1e-5)
+            changed += stage.layers
+
+
+class Stream(nn.Module):
+    """A block that hands on two states."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.inner, self.side = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(
+        self, x: torch.Tensor, beside: torch.Tensor | None, keep: bool
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        both = x if beside is None else x + beside
+        made = beside if keep and beside is not None else self.side(both)
+        return x + self.inner(x + made), made
+
+
+@pytest.mark.parametrize("keep", [False, True], ids=["new states", "the state of the first block"])
+@pytest.mark.parametrize("through", [False, True])
+def test_what_one_block_makes_for_another_is_made_anew(keep: bool, through: bool) -> None:
+    class Streams(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.blocks = nn.ModuleList([Stream() for _ in range(4)])
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            first = beside = None
+            for block in self.blocks:
+                x, beside = block(x, beside if through else first, keep=keep)
+                first = beside if first is None else first
+            return x + beside
+
+    model, batches = Streams(), [torch.randn(3, 4), torch.randn(2, 4)]
+    used = ["blocks.[123].side"] if keep else []
+    names, method = list(compressible(model, skip=used)), Halve(skip=used)
+    original = copy.deepcopy(model)
+    stages = plan(model.eval(), names, batches)
+    assert len(stages) > 4  # a chain
+    method(model, batches)
+    changed: list[str] = []
+    for stage in stages:
+        for name in stage.layers:
+            expected = expected_inputs(original, changed, name, batches)
+            torch.testing.assert_close(method.seen[name], expected)
+        changed += stage.layers
+
+
+def test_a_connection_around_blocks_is_made_anew() -> None:
+    class Around(Alternating):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            states = [x]
+            for number, block in enumerate(self.blocks):
+                states.append(block(states[-1], states[number // 2]))
+            return states[-1]
+
+    model, batches = Around(), [torch.randn(3, 4), torch.randn(2, 4)]
+    original, method = copy.deepcopy(model), Halve()
+    names = list(compressible(model))
+    assert len(plan(model.eval(), names, batches)) > 4  # a chain
+    method(model, batches)
+    for number, name in enumerate(names):
+        expected = expected_inputs(original, names[:number], name, batches)
+        torch.testing.assert_close(method.seen[name], expected)
+
+
+def test_one_batch_of_each_shape_is_looked_at_whole() -> None:
+    model, runs = conv_net().eval(), []
+    model.register_forward_pre_hook(lambda _, args: runs.append(args[0].shape[0]))
+    plan(model, list(compressible(model)), [torch.randn(n, 3, 6, 6) for n in (2, 1, 2, 2, 1)])
+    assert runs == [2, 1]
 
 
 def test_what_was_replaced_is_freed_with_its_block() -> None:
@@ -366,3 +523,99 @@ def test_a_group_that_does_not_fit_changes_nothing() -> None:
     assert type(model[0]) is nn.Linear
     with pytest.raises(ValueError, match=r"group=32 .*of 0 .*: 64 would do"):
         RoundToNearest(4, group=32)(model)
+
+
+class Gained(nn.Linear):
+    """Has a second argument before its product."""
+
+    def forward(self, x: torch.Tensor, gain: float = 1.0) -> torch.Tensor:
+        return nn.functional.linear(x * gain, self.weight, self.bias)
+
+
+class ByName(nn.Module):
+    """Calls its layers by the names of their arguments."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3)
+        self.inner = nn.Linear(4 * 36, 64)
+        self.odd = Gained(64, 8)
+        self.head = nn.Linear(8, 2)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        x = self.inner(input=self.stem(input=x).flatten(1))
+        return self.head(input=self.odd(gain=0.5, x=x))
+
+
+def test_layers_may_be_called_by_name() -> None:
+    model, x = ByName(), torch.randn(4, 3, 8, 8)
+    before, method = model(x), Halve()
+    method(copy.deepcopy(model), [x])
+    hidden = model.inner(model.stem(x).flatten(1))
+    torch.testing.assert_close(method.seen["inner"][0], model.stem(x).flatten(1))
+    torch.testing.assert_close(method.seen["odd"][0], 0.5 * hidden)
+    # Packed, too, with and without rounded inputs.
+    for inputs in (None, 8):
+        small = RoundToNearest(8, inputs)(copy.deepcopy(model), [x])
+        assert (small(x) - before).norm() < 0.05 * before.norm()
+
+
+class Idle(nn.Module):
+    """A block with a layer that only some batches reach, if any does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.used, self.idle = nn.Linear(4, 4), nn.Linear(4, 4)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.idle(x) if x.sum() > 100 else self.used(x)
+
+
+def test_what_no_batch_reaches_is_named_before_anything_is_changed() -> None:
+    small, large = torch.randn(2, 4), torch.full((2, 4), 1000.0)
+    model = nn.Sequential(nn.Linear(4, 4), nn.Linear(4, 4), Idle())
+    before = copy.deepcopy(model.state_dict())
+    for method in (GPTQ(4), SparseGPT(0.5)):
+        with pytest.raises(ValueError, match=r"never reach 2.idle: leave them out with skip="):
+            method(model, [small, small])
+        assert type(model[0]) is nn.Linear
+        for name, tensor in model.state_dict().items():
+            assert torch.equal(tensor, before[name])
+    # One batch that does is enough, whatever the shape of the others, and wherever it is.
+    routed = nn.Sequential(nn.Identity(), Idle())
+    assert type(GPTQ(4)(routed, [small, small, large])[1].idle) is QuantizedLinear
+    # A method that looks at no inputs minds nothing.
+    RoundToNearest(4)(model, [small])
+
+
+def test_layers_that_are_packed_already_are_named() -> None:
+    def build() -> nn.Sequential:
+        return nn.Sequential(nn.Linear(4, 4), Gained(4, 4), nn.Conv2d(2, 2, 1), nn.Linear(4, 4))
+
+    model = RoundToNearest(4, skip=["3"])(build())
+    again = (Wanda(0.5), RoundToNearest(8), GlobalMagnitudePruner(0.5), MagnitudePruner(0.5))
+    for method in again:
+        with pytest.raises(ValueError, match=r"are packed, as 0, 1, 2, .*After an error.*skip="):
+            method(model, [torch.randn(2, 4)])
+    with pytest.raises(ValueError, match=r"of Sequential are packed, as 2, "):
+        GlobalMagnitudePruner(0.5, pattern="filter")(model)
+    with pytest.raises(ValueError, match=r"of QuantizedForward are packed, as the model, "):
+        MagnitudePruner(0.5)(model[1])
+    # Told to leave them out, a second call does the rest.
+    RoundToNearest(8, skip=["0", "1", "2"])(model)
+    assert [each.weight.bits for each in model] == [4, 4, 4, 8]
+
+
+def test_a_batch_that_forward_does_not_take_is_explained() -> None:
+    pair = [torch.randn(2, 4), torch.tensor([0, 1])]  # as a DataLoader gives it
+    words = r"takes no batch of this form \(too many .*\): .*without the labels"
+    for batch in (pair, tuple(pair), {"y": pair[0]}):
+        with pytest.raises(TypeError, match=words if "y" not in batch else "takes no batch of"):
+            Wanda(0.5)(nn.Sequential(nn.Linear(4, 4)), [batch])
+
+    class Broken(nn.Linear):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            raise TypeError("of its own")
+
+    with pytest.raises(TypeError, match=r"^of its own$"):
+        Wanda(0.5)(nn.Sequential(Broken(4, 4)), [pair[0]])

@@ -145,6 +145,7 @@ def test_another_runs_leftovers_are_not_used(settings: dict[str, Any]) -> None:
         ({"steps": [Step("prune", "gblm:3:5")]}, r"q_proj has 64 inputs, which 5 does not divide"),
         ({"steps": [Step("prune", "global-magnitude:3:5")]}, r"64 inputs, which 5 does not"),
         ({"skip": ["*"]}, r"no Linear or Conv2d layer outside"),
+        ({"skip": ["model.layer.1.*"]}, r"no module of LlamaForCausalLM is called 'model.layer.1"),
     ],
 )
 def test_bad_input_is_refused_before_any_work(
@@ -195,6 +196,16 @@ def test_a_model_without_all_its_weights_is_refused(
         with pytest.raises(CorruptDataError, match=rf"1 of its weights are missing .*{name}"):
             compress(**settings)
     assert not list(settings["out"].parent.glob("small*"))
+
+
+def test_a_model_of_another_kind_is_refused(settings: dict[str, Any], llama_folder: Path) -> None:
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
+    config = transformers.BertConfig(vocab_size=29, num_attention_heads=2, **sizes)
+    for kind in (transformers.BertModel, transformers.BertForSequenceClassification):
+        kind(config).save_pretrained(llama_folder)
+        with pytest.raises(ValueError, match=rf"{kind.__name__} has no scores of the next token"):
+            compress(**settings)
 
 
 def test_a_packed_model_is_refused_and_a_pruned_one_goes_on(settings: dict[str, Any]) -> None:

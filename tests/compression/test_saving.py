@@ -72,6 +72,42 @@ def test_a_language_model_comes_back_to_the_bit(
     assert (head.data_ptr() == table.data_ptr()) == tied
 
 
+_SMALL = {"hidden_size": 64, "intermediate_size": 64, "num_hidden_layers": 2}
+_ATTENTION = {"num_attention_heads": 2}
+_TEXT = {"input_ids": torch.arange(20)[None] % 29}
+ARCHITECTURES: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "BertModel": ("BertConfig", {"vocab_size": 29, **_SMALL, **_ATTENTION}, _TEXT),
+    "BertForSequenceClassification": (
+        "BertConfig", {"vocab_size": 29, "num_labels": 3, **_SMALL, **_ATTENTION}, _TEXT,
+    ),
+    "ViTForImageClassification": (
+        "ViTConfig", {"image_size": 16, "patch_size": 8, **_SMALL, **_ATTENTION},
+        {"pixel_values": torch.linspace(-1, 1, 768).view(1, 3, 16, 16)},
+    ),
+    "T5ForConditionalGeneration": (
+        "T5Config", {"vocab_size": 29, "d_model": 64, "d_ff": 64, "num_layers": 2, "num_heads": 2},
+        {**_TEXT, "decoder_input_ids": _TEXT["input_ids"]},
+    ),
+    "GPT2LMHeadModel": (
+        "GPT2Config", {"vocab_size": 29, "n_embd": 64, "n_layer": 1, "n_head": 2}, _TEXT,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", ARCHITECTURES)
+def test_a_model_with_any_head_comes_back(tmp_path: Path, name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    config, settings, given = ARCHITECTURES[name]
+    model = getattr(transformers, name)(getattr(transformers, config)(**settings)).eval()
+    # GPT-2's layers are of a kind of its own, which nothing here compresses.
+    (EmbeddingQuantizer(8) if name.startswith("GPT2") else RoundToNearest(4))(model)
+    save_compressed(model, tmp_path / "small")
+    again, _ = load_compressed(tmp_path / "small")
+    assert type(again) is type(model)
+    with torch.no_grad():
+        assert torch.equal(again(**given)[0], model(**given)[0])
+
+
 def test_any_module_is_saved_and_filled(tmp_path: Path) -> None:
     def build() -> nn.Module:
         return nn.Sequential(nn.Conv2d(3, 4, 3, groups=1), nn.BatchNorm2d(4), nn.Conv2d(4, 2, 1))
@@ -90,6 +126,25 @@ def test_any_module_is_saved_and_filled(tmp_path: Path) -> None:
         load_compressed(tmp_path / "small", nn.Sequential(*build(), nn.Linear(2, 2)))
     with pytest.raises(DamagedModelError, match="does not fit the model"):
         load_compressed(tmp_path / "small", nn.Linear(2, 2))
+
+
+def test_a_module_that_differs_is_refused_in_words(tmp_path: Path) -> None:
+    def build(size: int = 8, kernel: int = 3) -> nn.Sequential:
+        return nn.Sequential(nn.Conv2d(3, 4, kernel), nn.Flatten(), nn.Linear(size, 5))
+
+    save_compressed(Round(skip=["2"])(build()), tmp_path / "one")
+    save_compressed(Round()(build()), tmp_path / "both")
+    for other, name in ((build(9), "2"), (build(8, 5), "0")):
+        with pytest.raises(
+            DamagedModelError, match=rf"does not fit the model: {name} has a weight of shape \("
+        ):
+            load_compressed(tmp_path / "both", other)
+    # A packed module is filled like any other, but cannot get a float layer back.
+    packed, x = Round()(build(), []), torch.randn(1, 3, 4, 3)
+    again = load_compressed(tmp_path / "both", packed).model
+    assert torch.equal(again(x), load_compressed(tmp_path / "both", build()).model(x))
+    with pytest.raises(DamagedModelError, match=r"2 is packed, .*give the uncompressed module"):
+        load_compressed(tmp_path / "one", packed)
 
 
 def test_size_on_disk_is_that_of_the_codes(tmp_path: Path, llama: Any) -> None:

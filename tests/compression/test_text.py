@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch.nn import functional
 
+from paperworks.compression.embeddings import EmbeddingQuantizer
 from paperworks.compression.text import calibration_windows, perplexity
 
 
@@ -58,3 +59,36 @@ def test_a_text_shorter_than_a_sequence_is_refused(llama: Any, tokenizer: Any) -
         calibration_windows(tokenizer, "abcd", length=5)
     with pytest.raises(ValueError, match=words):
         perplexity(llama, tokenizer, "abcd", length=5)
+
+
+@pytest.mark.parametrize("name", ["BertModel", "BertForMaskedLM", "T5ForConditionalGeneration"])
+def test_a_model_without_next_token_scores_is_refused(tokenizer: Any, text: str, name: str) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.T5Config if name.startswith("T5") else transformers.BertConfig
+    with torch.device("meta"):
+        model = getattr(transformers, name)(config(vocab_size=29))
+    with pytest.raises(ValueError, match=f"{name} has no scores of the next token"):
+        perplexity(model, tokenizer, text, length=32)
+
+
+@pytest.mark.parametrize("packed", [False, True])
+def test_sequences_longer_than_the_positions_are_refused(
+    tokenizer: Any, text: str, packed: bool
+) -> None:
+    transformers = pytest.importorskip("transformers")
+    config = transformers.OPTConfig(
+        vocab_size=29, hidden_size=8, ffn_dim=8, num_hidden_layers=1, num_attention_heads=2,
+        max_position_embeddings=64, word_embed_proj_dim=8,
+    )  # fmt: skip
+    model = transformers.OPTForCausalLM(config)
+    if packed:
+        EmbeddingQuantizer(8)(model)
+    assert perplexity(model, tokenizer, text, length=64, windows=1).tokens == 63
+    words = r"OPTForCausalLM has 64 positions, fewer than the 128 tokens .*--length .* at most 64"
+    with pytest.raises(ValueError, match=words):
+        perplexity(model, tokenizer, text, length=128)
+    # An index that is out of range for another reason stays what it is.
+    model.config.vocab_size = 3
+    model.model.decoder.embed_tokens = torch.nn.Embedding(3, 8)
+    with pytest.raises(IndexError):
+        perplexity(model, tokenizer, text, length=64)

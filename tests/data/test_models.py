@@ -39,7 +39,7 @@ def toy(own, monkeypatch):
         requirement="toy==1.0",
         wheel=File(path.name, len(body), hashlib.sha256(body).hexdigest()),
         members={"toy/model/": ""},
-        loader="encoder",
+        loader="transformers",
     )
     monkeypatch.setattr(registry, "_registry", lambda: ({}, {"toy": record}))
     monkeypatch.setenv("PAPERWORKS_DATA", str(own / "given"))
@@ -218,6 +218,26 @@ def test_local_folder(tmp_path):
     assert again("hello world").input_ids == tokenizer("hello world").input_ids
     with pytest.raises(MissingDataError, match=r"holds no config\.json"):
         paperworks.data.load_model(tmp_path.parent)
+
+
+def test_a_local_model_keeps_its_head(llama_folder, llama):
+    transformers = pytest.importorskip("transformers")
+    sizes = {"hidden_size": 8, "intermediate_size": 16, "num_hidden_layers": 1}
+    bert = transformers.BertConfig(vocab_size=29, num_attention_heads=2, **sizes)
+    gpt2 = transformers.GPT2Config(vocab_size=29, n_embd=8, n_layer=1, n_head=2)
+    models = (
+        transformers.BertForSequenceClassification(bert),
+        transformers.GPT2LMHeadModel(gpt2),
+        transformers.BertModel(bert),
+        llama,
+    )
+    for written in models:
+        written.save_pretrained(llama_folder)  # its tokenizer stays
+        assert type(paperworks.data.load_model(llama_folder).model) is type(written)
+    # A name that transformers does not know.
+    config = llama_folder / "config.json"
+    config.write_text(config.read_text().replace("LlamaForCausalLM", "LLaMAForCausalLM"))
+    assert type(paperworks.data.load_model(llama_folder).model) is type(llama)
 
 
 @pytest.mark.slow

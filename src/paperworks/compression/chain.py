@@ -1,17 +1,28 @@
-"""Find the chain of blocks in a model, and run calibration data through it block by block."""
+"""Run calibration data through the chain of a model's blocks, one block at a time."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+import copy
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import pairwise
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.layers import as_call
+from paperworks.compression.blocks import (
+    Call,
+    Found,
+    Others,
+    Place,
+    candidates_for,
+    observe,
+    outputs_of,
+    state_of,
+    unlinked,
+    within,
+)
+from paperworks.compression.running import run_model
 
 _WHOLE = "the whole model"
 _BEFORE = "before the blocks"
@@ -41,51 +52,38 @@ class _Reached(Exception):  # noqa: N818 - not an error: it ends a run early
 
 
 @dataclass
-class _Call:
-    """One call of a block: what it was given, and what it gave."""
-
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    output: Any = None
-
-    @property
-    def extras(self) -> tuple[Any, ...]:
-        return (self.args[1:], tuple(self.kwargs.items()))
-
-
-@dataclass
 class _Chain:
     """Blocks that pass a hidden state on, and the calibration data on its way through them."""
 
     model: nn.Module
     batches: list[Any]
-    blocks: list[str]
-    # Block i takes its other arguments (masks, positions) as block sources[i] does.
-    sources: list[int]
+    found: Found
     hidden: list[Tensor] = field(default_factory=list)
-    extras: list[dict[int, _Call]] = field(default_factory=list)
+    extras: list[dict[int, Others]] = field(default_factory=list)
+    made: list[dict[Place, Tensor]] = field(default_factory=list)
 
     def enter(self) -> None:
         """Record what the blocks are given, by running the model up to the first of them."""
-        last = max(self.sources)
+        last = max(self.found.sources)
         for batch in self.batches:
-            calls: dict[int, _Call] = {}
+            extras: dict[int, Others] = {}
 
-            def keep(index: int, args: Any, kwargs: Any, calls: Any = calls) -> None:
+            def keep(index: int, call: Call, extras: Any = extras) -> None:
                 if index == 0:
-                    self.hidden.append(args[0].clone())
-                if index in self.sources:
-                    # The hidden state itself is not kept twice.
-                    calls[index] = _Call((None, *args[1:]), kwargs)
+                    self.hidden.append(call.state.clone())
+                if index in self.found.sources:
+                    extras[index] = _untouched(unlinked(call.others, self.found.links[index]))
                 if index == last:
                     raise _Reached
 
             hooks = [
                 self.model.get_submodule(name).register_forward_pre_hook(
-                    lambda _, args, kwargs, index=index: keep(index, args, kwargs),
+                    lambda block, args, kwargs, index=index: keep(
+                        index, Call.of(block, args, kwargs)
+                    ),
                     with_kwargs=True,
                 )
-                for index, name in enumerate(self.blocks)
+                for index, name in enumerate(self.found.blocks)
             ]
             try:
                 run_model(self.model, [batch])
@@ -94,195 +92,76 @@ class _Chain:
             finally:
                 for hook in hooks:
                     hook.remove()
-            self.extras.append(calls)
+            self.extras.append(extras)
+            self.made.append({})
 
-    def call(self, index: int, batch: int) -> Tensor:
-        given = self.extras[batch][self.sources[index]]
-        block = self.model.get_submodule(self.blocks[index])
+    def call(self, index: int, batch: int) -> Any:
+        others = _untouched(self.extras[batch][self.found.sources[index]])
+        others |= {key: self.made[batch][place] for key, place in self.found.links[index].items()}
+        args = [value for key, value in others.items() if isinstance(key, int)]
+        kwargs = {key: value for key, value in others.items() if isinstance(key, str)}
+        block = self.model.get_submodule(self.found.blocks[index])
         with torch.no_grad():
             # A copy, since a block may change its input in place.
-            return _state(block(self.hidden[batch].clone(), *given.args[1:], **given.kwargs))
+            return block(self.hidden[batch].clone(), *args, **kwargs)
 
     def run(self, index: int) -> None:
         for batch in range(len(self.batches)):
             self.call(index, batch)
 
     def advance(self, index: int) -> None:
+        needed = {place for links in self.found.links[index + 1 :] for place in links.values()}
         for batch in range(len(self.batches)):
-            self.hidden[batch] = self.call(index, batch)
-        if index == len(self.blocks) - 1:
-            self.hidden, self.extras = [], []
+            output = self.call(index, batch)
+            self.hidden[batch] = state_of(output)
+            outputs = outputs_of(output)
+            made = self.made[batch] | {(index, j): outputs[j] for i, j in needed if i == index}
+            self.made[batch] = {place: each for place, each in made.items() if place in needed}
+        if index == len(self.found.blocks) - 1:
+            self.hidden, self.extras, self.made = [], [], []
 
 
 def plan(model: nn.Module, layers: list[str], batches: list[Any]) -> list[Stage]:
     """The stages in which to go through ``layers``, in order.
 
     With calibration data a chain is used where the model is seen to behave as one: each block is
-    called once, in order, with what the block before it gave. Without, the blocks only divide
-    the work.
+    called once, in order, with what the block before it gave. For that, one batch of each shape
+    runs through the whole model. Without data, the blocks only divide the work.
     """
-    candidates = _candidates(model, layers)
+    candidates = candidates_for(model, layers)
     if not batches:
         blocks = candidates[0] if candidates else []
-        stages = [Stage(name, _within(name, layers)) for name in blocks]
+        stages = [Stage(name, within(name, layers)) for name in blocks]
         rest = [name for name in layers if not any(name in stage.layers for stage in stages)]
         return [stage for stage in [Stage(_WHOLE, rest), *stages] if stage.layers]
-    chain, early = _observe(model, candidates, layers, batches)
-    if chain is None:
+    found = observe(model, candidates, layers, batches)
+    if found is None:
         return [Stage(_WHOLE, layers, lambda: run_model(model, batches))]
-    inside = {name for block in chain.blocks for name in _within(block, layers)}
-    before = [name for name in layers if name in early]
-    after = [name for name in layers if name not in inside and name not in early]
+    chain = _Chain(model, batches, found)
+    inside = {name for block in found.blocks for name in within(block, layers)}
+    before = [name for name in layers if name in found.early]
+    after = [name for name in layers if name not in inside and name not in found.early]
     stages = [Stage(_BEFORE, before, lambda: run_model(model, batches), chain.enter)]
     stages += [
         Stage(
             block,
-            _within(block, layers),
+            within(block, layers),
             lambda index=index: chain.run(index),  # type: ignore[misc]
             lambda index=index: chain.advance(index),  # type: ignore[misc]
         )
-        for index, block in enumerate(chain.blocks)
+        for index, block in enumerate(found.blocks)
     ]
     if after:
         stages.append(Stage(_AFTER, after, lambda: run_model(model, batches)))
     return stages
 
 
-def run_model(model: nn.Module, batches: list[Any]) -> None:
-    """Call the model on copies of the batches, for what its hooks see."""
-    for batch in batches:
-        args, kwargs = as_call(batch)
-        with torch.no_grad():
-            model(*map(_copied, args), **{key: _copied(value) for key, value in kwargs.items()})
-
-
-@contextmanager
-def evaluation(model: nn.Module) -> Iterator[None]:
-    """Evaluation mode, and no cache of keys and values; both as they were afterwards."""
-    modes = {name: module.training for name, module in model.named_modules()}
-    config: Any = getattr(model, "config", None)
-    cache = getattr(config, "use_cache", None)
-    model.eval()
-    if cache is not None:
-        config.use_cache = False
-    try:
-        yield
-    finally:
-        if cache is not None:
-            config.use_cache = cache
-        # By name, since a layer may have been replaced meanwhile.
-        for name, module in model.named_modules():
-            module.training = modes.get(name, modes[""])
-
-
-def weight_uses(model: nn.Module, batch: Any) -> dict[str, int]:
-    """How often each weight of the Linear and Conv2d layers that run on ``batch`` is used, by name.
-
-    In evaluation mode; a layer that runs several times counts as often.
-    """
-    uses: dict[str, int] = {}
-
-    def count(name: str, layer: nn.Linear | nn.Conv2d, output: Tensor) -> None:
-        # A weight is used once at each place: once per entry of one output channel.
-        uses[name] = uses.get(name, 0) + output.numel() // layer.weight.shape[0]
-
-    hooks = [
-        layer.register_forward_hook(lambda layer, _, output, name=name: count(name, layer, output))
-        for name, layer in model.named_modules()
-        if isinstance(layer, nn.Linear | nn.Conv2d)
-    ]
-    try:
-        with evaluation(model):
-            run_model(model, [batch])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    return uses
-
-
-def _copied(value: Any) -> Any:
-    return value.clone() if isinstance(value, Tensor) else value
-
-
-def _within(block: str, layers: list[str]) -> list[str]:
-    return [name for name in layers if name == block or name.startswith(f"{block}.")]
-
-
-def _candidates(model: nn.Module, layers: list[str]) -> list[list[str]]:
-    """The children of each list of modules, those with the most weights to work on first."""
-    sizes = {name: model.get_submodule(name).weight.numel() for name in layers}  # type: ignore[operator]
-    found = []
-    for name, module in model.named_modules():
-        if isinstance(module, nn.ModuleList | nn.Sequential) and len(module) > 1:
-            blocks = [f"{name}.{child}" if name else child for child, _ in module.named_children()]
-            weight = sum(sizes[each] for block in blocks for each in _within(block, layers))
-            found.append((weight, blocks))
-    # Stable: of two with the same weights inside, the outer one comes first.
-    return [blocks for weight, blocks in sorted(found, key=lambda each: -each[0]) if weight]
-
-
-def _observe(
-    model: nn.Module, candidates: list[list[str]], layers: list[str], batches: list[Any]
-) -> tuple[_Chain | None, set[str]]:
-    """The chain, if one of the candidates is one, and the layers called before it."""
-    calls: list[tuple[str, _Call]] = []
-    order: list[str] = []
-    hooks = []
-    for name in {name for blocks in candidates for name in blocks}:
-        module = model.get_submodule(name)
-
-        def enter(_: Any, args: Any, kwargs: Any, name: str = name) -> None:
-            calls.append((name, _Call(args, kwargs)))
-            order.append(name)
-
-        def leave(_: Any, args: Any, kwargs: Any, output: Any, name: str = name) -> None:
-            next(call for other, call in reversed(calls) if other == name).output = output
-
-        hooks.append(module.register_forward_pre_hook(enter, with_kwargs=True))
-        hooks.append(module.register_forward_hook(leave, with_kwargs=True))
-    for name in layers:
-        hooks.append(
-            model.get_submodule(name).register_forward_pre_hook(
-                lambda *_, name=name: order.append(name)
-            )
-        )
-    try:
-        run_model(model, batches[:1])
-    finally:
-        for hook in hooks:
-            hook.remove()
-    for blocks in candidates:
-        mine = [(name, call) for name, call in calls if name in blocks]
-        if [name for name, _ in mine] != blocks or not _passes_on([call for _, call in mine]):
-            continue
-        sources = [
-            next(j for j in range(i + 1) if _same(mine[j][1].extras, mine[i][1].extras))
-            for i in range(len(blocks))
-        ]
-        early = {name for name in order[: order.index(blocks[0])] if name in layers}
-        return _Chain(model, batches, blocks, sources), early
-    return None, set()
-
-
-def _passes_on(calls: list[_Call]) -> bool:
-    """Whether each call's first argument is what the call before gave, untouched."""
-    if not all(call.args and isinstance(call.args[0], Tensor) for call in calls):
-        return False
-    return all(
-        isinstance(_state(before.output), Tensor) and _same(_state(before.output), after.args[0])
-        for before, after in pairwise(calls)
-    )
-
-
-def _state(output: Any) -> Any:
-    return output[0] if isinstance(output, tuple | list) and output else output
-
-
-def _same(a: Any, b: Any) -> bool:
-    if a is b:
-        return True
-    if isinstance(a, Tensor) and isinstance(b, Tensor):
-        return a.shape == b.shape and bool(torch.equal(a, b))
-    if isinstance(a, tuple | list) and isinstance(b, tuple | list):
-        return len(a) == len(b) and all(_same(x, y) for x, y in zip(a, b, strict=True))
-    return type(a) is type(b) and isinstance(a, str | int | float | bool) and a == b
+def _untouched(value: Any) -> Any:
+    """Arguments of a block as they are, but for objects that it may write to, as a cache."""
+    if isinstance(value, Tensor | nn.Module):
+        return value
+    if type(value) in (tuple, list):
+        return type(value)(map(_untouched, value))
+    if type(value) is dict:
+        return {key: _untouched(each) for key, each in value.items()}
+    return copy.deepcopy(value)

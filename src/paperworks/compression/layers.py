@@ -7,8 +7,9 @@ multiplied with it, and need not know which layer they come from.
 
 from __future__ import annotations
 
+import difflib
 import fnmatch
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -18,8 +19,16 @@ from torch.overrides import TorchFunctionMode
 
 TILE = 64
 """Columns that are packed together: a group with a scale of its own is a multiple of them."""
-SKIP = ("lm_head",)
+SKIP = ("lm_head", "*.lm_head")
 """Left alone by default: the output head of a language model, as every paper here leaves it."""
+HOOKS = (
+    "_forward_hooks",
+    "_forward_hooks_with_kwargs",
+    "_forward_hooks_always_called",
+    "_forward_pre_hooks",
+    "_forward_pre_hooks_with_kwargs",
+)
+"""Where a module keeps the hooks on its forward."""
 
 
 def compressible(
@@ -49,41 +58,52 @@ def compressible(
     Raises
     ------
     ValueError
-        If nothing is left, or all is packed; if a module with a weight is of no kind that is known
-        here, embeddings and normalizations aside; if a weight is not finite, tied to another
-        module's, or computed from other parameters. The message names the module.
+        If a pattern of ``skip`` matches no module; if nothing is left; if a layer is packed
+        already; if a module with a weight is of no kind that is known here, embeddings and
+        normalizations aside; if a weight is not finite, tied to another module's, or computed from
+        other parameters. The message names the module.
     """
     if isinstance(skip, str):
         raise ValueError(
             f"skip must be a list of patterns, got the string {skip!r}: use [{skip!r}]"
         )
+    _check_patterns(model, [each for each in skip if each not in SKIP])
     found: dict[str, nn.Module] = {}
     foreign: dict[str, str] = {}
     owners: dict[int, list[str]] = {}
-    attention: list[str] = []
+    packed: list[str] = []
+    inside: list[str] = []
     for name, module in model.named_modules(remove_duplicate=False):
         weight = module._parameters.get("weight")
         if weight is not None:
             owners.setdefault(id(weight), []).append(name)
-        if any(fnmatch.fnmatch(name, each) for each in skip) or name in attention:
+        stands_for: Any = getattr(module, "stands_for", None)  # of packed layers
+        if stands_for is not None:
+            inside.append(f"{name}.layer".lstrip("."))
+        if any(fnmatch.fnmatch(name, each) for each in skip) or name in inside:
             pass
+        elif stands_for is not None and issubclass(stands_for, kinds):
+            packed.append(name or "the model")
         elif isinstance(module, kinds) and (not plain or type(module) in kinds):
             found[name] = module
         elif not isinstance(module, beside) and _has_matrix(module, plain):
             foreign[name] = type(module).__name__
         if isinstance(module, nn.MultiheadAttention):  # which multiplies with it by itself
-            attention.append(f"{name}.out_proj" if name else "out_proj")
+            inside.append(f"{name}.out_proj".lstrip("."))
     if foreign:
+        texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
         raise ValueError(
-            f"{_listed(foreign)}: not a layer that can be compressed here; leave it out with "
+            f"{_listed(texts)}: not a layer that can be compressed here; leave it out with "
             f"skip={[*skip, *foreign]}"
         )
+    if packed:
+        raise ValueError(
+            f"layers of {type(model).__name__} are packed, as {_listed(packed)}, and packed "
+            "weights can be neither pruned nor quantized: prune first, then quantize once. After "
+            "an error midway make the model anew; to work on the other layers alone, leave these "
+            "out with skip="
+        )
     if not found:
-        if any(isinstance(getattr(each, "weight", None), nn.Module) for each in model.modules()):
-            raise ValueError(
-                f"the layers of {type(model).__name__} are packed, and packed weights can be "
-                "neither pruned nor quantized: prune first, then quantize once"
-            )
         names = " or ".join(kind.__name__ for kind in kinds)
         raise ValueError(f"{type(model).__name__} has no {names} layer outside skip={list(skip)}")
     for name, module in found.items():
@@ -105,6 +125,18 @@ def compressible(
     return found
 
 
+def _check_patterns(model: nn.Module, skip: Sequence[str]) -> None:
+    names = [name for name, _ in model.named_modules(remove_duplicate=False)]
+    idle = [each for each in skip if not fnmatch.filter(names, each)]
+    if idle:
+        close = difflib.get_close_matches(idle[0], names, n=1, cutoff=0) or names[-1:]
+        raise ValueError(
+            f"skip: no module of {type(model).__name__} is called "
+            f"{' or '.join(map(repr, idle))}, but one is called {close[0]!r}: patterns are of "
+            "whole names"
+        )
+
+
 def _has_matrix(module: nn.Module, plain: bool) -> bool:
     """Whether a module has a weight that somebody would expect to be compressed."""
     aside: tuple[type[nn.Module], ...] = (
@@ -118,15 +150,19 @@ def _has_matrix(module: nn.Module, plain: bool) -> bool:
     )
 
 
-def _listed(foreign: dict[str, str], most: int = 3) -> str:
-    """Some modules by name and class."""
-    texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
+def _listed(texts: list[str], most: int = 3) -> str:
+    """The first of them, and how many more there are."""
     more = [f"{len(texts) - most} more"] if len(texts) > most else []
     return ", ".join(texts[:most] + more)
 
 
 def check_finite(name: str, weight: Tensor) -> None:
-    """Raise a ValueError that names the layer where a weight is NaN or infinite."""
+    """Raise a ValueError that names the layer where a weight is NaN, infinite or empty."""
+    if not weight.numel():
+        raise ValueError(
+            f"{name or 'the layer'} has no weights, but a shape of {tuple(weight.shape)}: leave it "
+            "out with skip="
+        )
     # Extremes are NaN where any weight is, and take no memory; weights are counted only then.
     if not all(bool(torch.isfinite(extreme)) for extreme in weight.detach().aminmax()):
         bad = int((~torch.isfinite(weight)).sum())
@@ -174,7 +210,7 @@ def column_groups(name: str, weight: Tensor, group: int | None) -> int:
     return columns // group
 
 
-def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
+def input_rows(layer: nn.Module, x: Tensor, *more: Any, **named: Any) -> Tensor:
     """The rows that the layer multiplies with its weight.
 
     Parameters
@@ -183,7 +219,7 @@ def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
         Or a subclass, whose forward is run to see what it multiplies.
     x : (..., in_features) or (batch, channels, height, width) float
         What the layer's forward is given.
-    more
+    more, named
         Its other arguments, for a subclass that has them.
 
     Returns
@@ -201,7 +237,7 @@ def input_rows(layer: nn.Module, x: Tensor, *more: Any) -> Tensor:
     if type(layer) is nn.Linear:
         return x.reshape(1, -1, x.shape[-1])
     with _Products(layer) as products:
-        layer.forward(x, *more)
+        layer.forward(x, *more, **named)
     if len(products.calls) != 1:
         raise ValueError(
             f"a {type(layer).__name__} is not understood: its forward multiplies with its weight "
@@ -251,7 +287,7 @@ class _Products(TorchFunctionMode):
 
 
 def replace(model: nn.Module, name: str, new: nn.Module) -> None:
-    """Put ``new`` where the layer called ``name`` was."""
+    """Put ``new`` where the layer called ``name`` was, with the forward hooks that were on it."""
     if not name:
         raise ValueError(
             "the model is the layer itself and cannot be replaced in place: wrap it, as in "
@@ -265,47 +301,8 @@ def replace(model: nn.Module, name: str, new: nn.Module) -> None:
             owner.activation_relu_or_gelu = 0
         elif isinstance(owner, nn.TransformerEncoder):
             owner.use_nested_tensor = False
+    old = owner._modules.get(last)
+    if old is not None:
+        for hooks in HOOKS:  # the very dicts, from which their handles remove them
+            setattr(new, hooks, getattr(old, hooks))
     setattr(owner, last, new)
-
-
-def as_call(batch: object) -> tuple[tuple[object, ...], dict[str, object]]:
-    """A calibration batch as (args, kwargs) of the model's forward.
-
-    A tensor is one positional argument, a tuple or list the positional ones, a mapping (a
-    tokenizer's output too) the keyword ones.
-
-    Raises
-    ------
-    TypeError
-        For anything else.
-    """
-    if isinstance(batch, Tensor):
-        return (batch,), {}
-    if isinstance(batch, tuple | list):
-        return tuple(batch), {}
-    if hasattr(batch, "keys") and hasattr(batch, "__getitem__"):
-        return (), {key: batch[key] for key in batch.keys()}  # noqa: SIM118
-    raise TypeError(
-        "a calibration batch must be a tensor, a tuple of arguments or a dict of keyword "
-        f"arguments, got {type(batch).__name__}"
-    )
-
-
-def as_batches(calibration: Iterable[object] | None) -> list[object]:
-    """The batches as a list, so that they can be gone through more than once.
-
-    Raises
-    ------
-    ValueError
-        Where there is none.
-    TypeError
-        For one tensor, which would be taken apart along its first axis.
-    """
-    if isinstance(calibration, Tensor) or hasattr(calibration, "keys"):
-        raise TypeError("calibration must be a list of batches, got one batch: use [batch]")
-    batches = list(calibration) if calibration is not None else []
-    if not batches:
-        raise ValueError("this method needs calibration data: give at least one batch")
-    for batch in batches:
-        as_call(batch)
-    return batches

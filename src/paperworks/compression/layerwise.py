@@ -19,16 +19,17 @@ from typing import Any, Literal, Protocol
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.chain import evaluation, plan
+from paperworks.compression.calls import as_batches, in_order
+from paperworks.compression.chain import plan
 from paperworks.compression.layers import (
     SKIP,
-    as_batches,
     column_groups,
     compressible,
     input_rows,
     replace,
     weight_matrix,
 )
+from paperworks.compression.running import evaluation, unreached
 
 Progress = Callable[[int, int, str], None]
 """Called with the number of blocks done, their total, and the name of the one that starts."""
@@ -145,6 +146,7 @@ class LayerwiseMethod(ABC):
             kept = {each.name for each in stages if checkpoint and checkpoint.holds(each.name)}
             left = len([each for each in stages if each.name not in kept])
             if left:
+                self._check_reached(model, layers, batches)
                 self.prepare(model, layers, batches)
             for done, stage in enumerate(stages):
                 if progress is not None:
@@ -179,6 +181,15 @@ class LayerwiseMethod(ABC):
                 progress(len(stages), len(stages), "")
         return model
 
+    def _check_reached(
+        self, model: nn.Module, layers: dict[str, nn.Module], batches: list[Any]
+    ) -> None:
+        """Refuse layers whose inputs are needed and never seen, while the model is still whole."""
+        observed = [
+            name for name, layer in layers.items() if batches and self.observer(name, layer)
+        ]
+        _refuse_unreached(unreached(model, observed, batches))
+
 
 @contextmanager
 def _observing(
@@ -192,7 +203,10 @@ def _observing(
         if observer is None:
             continue
 
-        def see(layer: nn.Module, args: Any, name: str = name, observer: Any = observer) -> None:
+        def see(
+            layer: nn.Module, args: Any, kwargs: Any, name: str = name, observer: Any = observer
+        ) -> None:
+            args, kwargs = in_order(layer, args, kwargs)
             if not bool(torch.isfinite(args[0]).all()):
                 raise ValueError(f"the inputs of {name} are not finite on the calibration data")
             if not args[0].numel():
@@ -202,21 +216,25 @@ def _observing(
                 )
             reached.add(name)
             try:
-                rows = input_rows(layer, *args)
+                rows = input_rows(layer, *args, **kwargs)
             except ValueError as error:
                 raise ValueError(
                     f"{name or 'the layer'}: {error}; leave it out with skip="
                 ) from None
             observer.update(rows)
 
-        hooks.append(layer.register_forward_pre_hook(see))
+        hooks.append(layer.register_forward_pre_hook(see, with_kwargs=True))
     try:
         yield
     finally:
         for hook in hooks:
             hook.remove()
-    silent = [name for name, observer in observers.items() if observer and name not in reached]
-    if silent:
+    # What was reached before may not be any more, where an input decides on its way.
+    _refuse_unreached([name for name, each in observers.items() if each and name not in reached])
+
+
+def _refuse_unreached(names: list[str]) -> None:
+    if names:
         raise ValueError(
-            f"the calibration data never reach {', '.join(silent)}: leave them out with skip="
+            f"the calibration data never reach {', '.join(names)}: leave them out with skip="
         )

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from typing import Any
 
 from torch import Tensor, nn
+from torch.nn import functional
 
+from paperworks.compression.calls import in_order
 from paperworks.compression.grids import Grid
 from paperworks.compression.inputs import InputQuantizer
-from paperworks.compression.layers import group_count
+from paperworks.compression.layers import HOOKS, group_count
 from paperworks.compression.packed import PackedWeight
 
 
@@ -17,6 +20,8 @@ class QuantizedLayer(nn.Module):
     """What the layers here have: packed weight, bias, and rounding of inputs."""
 
     bias: Tensor | None
+    stands_for: type[nn.Module] = nn.Linear
+    """The class of layer that it takes the place of."""
 
     def __init__(
         self,
@@ -51,9 +56,19 @@ class QuantizedLinear(QuantizedLayer):
         Applied to the input first; the simulation of inputs of few bits.
     """
 
-    def forward(self, x: Tensor) -> Tensor:
+    @property
+    def in_features(self) -> int:
+        """As of ``nn.Linear``."""
+        return self.weight.shape[1]
+
+    @property
+    def out_features(self) -> int:
+        """As of ``nn.Linear``."""
+        return self.weight.shape[0]
+
+    def forward(self, input: Tensor) -> Tensor:
         """(..., in) to (..., out)."""
-        return self.weight.linear(self.rounded(x), self.bias)
+        return self.weight.linear(self.rounded(input), self.bias)
 
 
 class QuantizedForward(QuantizedLayer):
@@ -81,47 +96,120 @@ class QuantizedForward(QuantizedLayer):
         input_quantizer: InputQuantizer | None = None,
     ):
         super().__init__(weight, bias, input_quantizer)
-        self.layer = copy.copy(layer)
-        self.layer._parameters = {**layer._parameters, "weight": None, "bias": None}
+        self.layer = _without_weight(layer)
+        self.stands_for = type(layer)
 
     @property
     def groups(self) -> int:
         """As of :class:`QuantizedLayer`."""
         return group_count(self.layer)
 
-    def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
+    def forward(self, *given: Any, **named: Any) -> Any:
         """As of the layer."""
+        (x, *more), named = in_order(self.layer, given, named)
         x = self.rounded(x)
-        # A layer of this call, so that calls do not see one another; copy.copy takes longer.
-        layer = object.__new__(type(self.layer))
-        weight = self.weight.shared(x.dtype)
-        layer.__dict__ = {**self.layer.__dict__, "weight": weight, "bias": self.bias}
+        layer = _with(self.layer, weight=self.weight.shared(x.dtype), bias=self.bias)
         return layer.forward(x, *more, **named)
 
 
 class QuantizedConv2d(QuantizedForward):
     """A two-dimensional convolution on a packed weight."""
 
-    def forward(self, x: Tensor, *more: Any, **named: Any) -> Any:
+    def forward(self, *given: Any, **named: Any) -> Any:
         """As of the layer."""
         layer: Any = self.layer
-        if more or named or type(layer).forward is not nn.Conv2d.forward:
-            return super().forward(x, *more, **named)
+        if len(given) != 1 or named or type(layer).forward is not nn.Conv2d.forward:
+            return super().forward(*given, **named)
         # No layer of this call is needed, which would take a tenth of a small convolution's time.
-        x = self.rounded(x)
+        x = self.rounded(given[0])
         return layer._conv_forward(x, self.weight.shared(x.dtype), self.bias)
 
 
 class QuantizedEmbedding(nn.Module):
     """An embedding on a packed weight: only the rows asked for are decoded."""
 
+    stands_for: type[nn.Module] = nn.Embedding
+
     def __init__(self, weight: PackedWeight):
         super().__init__()
         self.weight = weight
 
-    def forward(self, index: Tensor) -> Tensor:
+    @property
+    def num_embeddings(self) -> int:
+        """As of ``nn.Embedding``."""
+        return self.weight.shape[0]
+
+    @property
+    def embedding_dim(self) -> int:
+        """As of ``nn.Embedding``."""
+        return self.weight.shape[1]
+
+    def forward(self, input: Tensor) -> Tensor:
         """(...) int64 to (..., dim) of the dtype that the layer's weight had."""
-        return self.weight.row(index)
+        return self.weight.row(input)
+
+
+class QuantizedEmbeddingForward(QuantizedEmbedding):
+    """A subclass of Embedding with its own forward, as one that scales its rows.
+
+    Parameters
+    ----------
+    weight : PackedWeight
+    layer : nn.Embedding
+        What it is beside its weight is kept.
+    """
+
+    def __init__(self, weight: PackedWeight, layer: nn.Module):
+        super().__init__(weight)
+        self.layer = _without_weight(layer)
+
+    def forward(self, *given: Any, **named: Any) -> Any:
+        """As of the layer."""
+        return _with(self.layer, weight=_Rows.of(self.weight)).forward(*given, **named)
+
+
+class _Rows(Tensor):
+    """In the place of an embedding's weight: has its shape and dtype, and gives rows of it."""
+
+    packed: PackedWeight
+
+    @classmethod
+    def of(cls, packed: PackedWeight) -> _Rows:
+        rows = packed.like.new_empty(()).expand(packed.shape).as_subclass(cls)
+        rows.packed = packed
+        return rows
+
+    @classmethod
+    def __torch_function__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if func is functional.embedding:
+            given = dict(zip(("input", "weight"), args, strict=False)) | (kwargs or {})
+            return given["weight"].packed.row(given["input"])
+        if func.__name__ == "__get__":  # shape, dtype, device
+            return super().__torch_function__(func, types, args, kwargs)
+        raise TypeError(
+            f"an embedding of few bits gives rows alone, and the forward of its class asks for "
+            f"{func.__name__} of the whole table"
+        )
+
+
+def _without_weight(layer: nn.Module) -> nn.Module:
+    bare = copy.copy(layer)
+    bare._parameters = {
+        name: None if name in ("weight", "bias") else each
+        for name, each in layer._parameters.items()
+    }
+    for hooks in HOOKS:  # those are of the layer in whose place it is called
+        setattr(bare, hooks, OrderedDict())
+    return bare
+
+
+def _with(bare: nn.Module, **tensors: Any) -> Any:
+    """A layer of one call, so that calls do not see one another; copy.copy takes longer."""
+    layer = object.__new__(type(bare))
+    layer.__dict__ = {**bare.__dict__, **tensors}
+    return layer
 
 
 def packed_layer(
@@ -147,7 +235,7 @@ def quantized(
     Raises
     ------
     ValueError
-        If the layer is no Linear, Conv2d or Embedding.
+        If the layer is no Linear, Conv2d or Embedding, or no subclass of one.
     """
     like: Any = layer.weight
     weight.to(like.dtype)
@@ -157,5 +245,6 @@ def quantized(
         kind = QuantizedConv2d if isinstance(layer, nn.Conv2d) else QuantizedForward
         return kind(weight, layer, layer.bias, input_quantizer)
     if isinstance(layer, nn.Embedding) and input_quantizer is None:
-        return QuantizedEmbedding(weight)
+        plain = type(layer) is nn.Embedding
+        return QuantizedEmbedding(weight) if plain else QuantizedEmbeddingForward(weight, layer)
     raise ValueError(f"no packed form of {type(layer).__name__}: use Linear, Conv2d or Embedding")

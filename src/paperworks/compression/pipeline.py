@@ -27,7 +27,7 @@ from paperworks.compression.saving import (
     save_compressed,
 )
 from paperworks.compression.steps import Step
-from paperworks.compression.text import calibration_windows, encode, perplexity
+from paperworks.compression.text import calibration_windows, check_causal, encode, perplexity
 from paperworks.data import LoadedModel, load_model
 
 REPORT, PAGE = "report.json", "report.html"
@@ -99,7 +99,8 @@ def compress(
         If ``OUT.partial`` was begun with other settings or another state of the model's folder,
         or another process works in it.
     ValueError
-        For steps in an impossible order, a text shorter than a sequence, and what the methods
+        For steps in an impossible order, a model that is no causal language model, a text shorter
+        than a sequence, a model that takes no sequences of this length, and what the methods
         refuse.
     """
     target = Path(out)
@@ -110,6 +111,7 @@ def compress(
     methods = [step.method(skip) for step in steps]
     small = None if embeddings is None else EmbeddingQuantizer(embeddings)
     network, tokenizer = _load(model)
+    check_causal(network)
     stored = _stored(network)
     # Errors now and not after the work.
     for method in (*methods, *([small] if small else [])):

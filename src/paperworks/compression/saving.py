@@ -12,7 +12,7 @@ import json
 import os
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,13 +24,14 @@ from paperworks.compression.packed import PackedWeight
 from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
+    QuantizedEmbeddingForward,
     QuantizedForward,
     QuantizedLayer,
     QuantizedLinear,
 )
 from paperworks.data import LoadedModel
 from paperworks.data.files import sha256
-from paperworks.data.models import require
+from paperworks.data.models import architecture, require
 
 FORMAT = 1
 WEIGHTS, FORM = "model.safetensors", "compression.json"
@@ -164,7 +165,8 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
         Written by :func:`save_compressed`.
     model : nn.Module, optional
         The uncompressed module, whose layers are then replaced in place; its weights do not
-        matter. Default: built from the configuration in the folder by transformers.
+        matter, only their shapes. Default: built from the configuration in the folder by
+        transformers.
 
     Returns
     -------
@@ -190,12 +192,13 @@ def load_compressed(folder: str | os.PathLike[str], model: nn.Module | None = No
         except (OSError, ValueError) as error:
             raise DamagedModelError(f"{folder} cannot be read: {error}") from error
     try:
+        _check_fits(model, record["layers"])
         for name, form in record["layers"].items():
             replace(model, name, build(form, _at(model, name)))
         tensors = load_file(Path(folder, WEIGHTS))
         tensors |= {name: tensors[source] for name, source in record["aliases"].items()}
         model.load_state_dict(tensors, assign=True)
-    except (AttributeError, KeyError, TypeError, RuntimeError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DamagedModelError(f"{folder} does not fit the model: {error}") from error
     _tie(model, record["aliases"])
     if record["widened"]:
@@ -231,17 +234,19 @@ def form_of(module: nn.Module) -> dict[str, Any] | None:
 
 def build(form: dict[str, Any], layer: nn.Module | None) -> nn.Module:
     """A layer of that form, with empty tensors, in the place of ``layer``."""
-    weight = PackedWeight.from_spec(form["weight"])
-    if form["kind"] == "QuantizedEmbedding":
+    weight, kind = PackedWeight.from_spec(form["weight"]), form["kind"]
+    if kind == "QuantizedEmbedding":
         return QuantizedEmbedding(weight)
+    if layer is None and kind != "QuantizedLinear":
+        raise AttributeError(f"no layer in the place of a {kind}")
+    if kind == "QuantizedEmbeddingForward":
+        return QuantizedEmbeddingForward(weight, cast(nn.Module, layer))
     bias = torch.empty(weight.shape[0]) if form["bias"] else None
     quantizer = None if form["input"] is None else InputQuantizer.from_spec(form["input"])
-    if form["kind"] == "QuantizedLinear":
+    if kind == "QuantizedLinear":
         return QuantizedLinear(weight, bias, quantizer)
-    if layer is None:
-        raise AttributeError(f"no layer in the place of a {form['kind']}")
-    kind = QuantizedConv2d if form["kind"] == "QuantizedConv2d" else QuantizedForward
-    return kind(weight, layer, bias, quantizer)
+    made = QuantizedConv2d if kind == "QuantizedConv2d" else QuantizedForward
+    return made(weight, cast(nn.Module, layer), bias, quantizer)
 
 
 def _at(model: nn.Module, name: str) -> nn.Module | None:
@@ -249,7 +254,22 @@ def _at(model: nn.Module, name: str) -> nn.Module | None:
         layer = model.get_submodule(name)
     except AttributeError:  # a part of a layer that was rewritten
         return None
+    if isinstance(layer, QuantizedForward | QuantizedEmbeddingForward):
+        return layer.layer
     return layer.plain() if isinstance(layer, FakeQuantLayer) else layer
+
+
+def _check_fits(model: nn.Module, forms: dict[str, dict[str, Any]]) -> None:
+    for name, module in model.named_modules():
+        shape = getattr(getattr(module, "weight", None), "shape", None)
+        if name not in forms:
+            if isinstance(module, QuantizedLayer | QuantizedEmbedding):
+                raise ValueError(f"{name} is packed, and was not: give the uncompressed module")
+        elif shape is not None and list(shape) != forms[name]["weight"]["shape"]:
+            raise ValueError(
+                f"{name} has a weight of shape {tuple(shape)} in place of "
+                f"{tuple(forms[name]['weight']['shape'])}"
+            )
 
 
 def _tie(model: nn.Module, aliases: dict[str, str]) -> None:
@@ -268,7 +288,7 @@ def _skeleton(folder: Path) -> tuple[nn.Module, Any]:
     """The model of a configuration with no memory spent on its weights, and the tokenizer."""
     require("llm", "transformers", "accelerate")
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     if not (folder / "config.json").is_file():
         raise ValueError(
@@ -276,10 +296,10 @@ def _skeleton(folder: Path) -> tuple[nn.Module, Any]:
             "give the uncompressed module as model="
         )
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
-    causal = any(name.endswith("ForCausalLM") for name in config.architectures or ())
+    kind = architecture(config)
     # Buffers are real: what a model computes once, as rotary angles, is not in the file.
     with init_empty_weights(include_buffers=False):
-        model = (AutoModelForCausalLM if causal else AutoModel).from_config(config)
+        model = (kind._from_config if hasattr(kind, "_from_config") else kind.from_config)(config)
     tokenizer = None
     if (folder / "tokenizer_config.json").is_file():
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)

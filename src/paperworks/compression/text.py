@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from paperworks.compression.chain import evaluation
+from paperworks.compression.running import evaluation
 
 
 class Perplexity(NamedTuple):
@@ -18,6 +18,24 @@ class Perplexity(NamedTuple):
 
     value: float
     tokens: int
+
+
+def check_causal(model: nn.Module) -> None:
+    """Refuse a model of transformers that gives no scores of a text's next tokens.
+
+    Raises
+    ------
+    ValueError
+        Naming its class.
+    """
+    generates = getattr(model, "can_generate", None)
+    both = getattr(getattr(model, "config", None), "is_encoder_decoder", False)
+    if both or (generates is not None and not generates()):
+        raise ValueError(
+            f"{type(model).__name__} has no scores of the next token, so no perplexity: it takes a "
+            "causal language model, whose config.json names one under architectures; in Python "
+            "the methods work on any model"
+        )
 
 
 def encode(tokenizer: Any, text: str, length: int) -> Tensor:
@@ -99,7 +117,8 @@ def perplexity(
     Raises
     ------
     ValueError
-        If the text is shorter than one window.
+        If the text is shorter than one window, the model is no causal language model, or it has
+        fewer positions than a window has tokens.
 
     Examples
     --------
@@ -111,6 +130,7 @@ def perplexity(
     >>> round(perplexity(Uniform(), tokenizer, "a seven-sided die", length=4).value, 6)
     7.0
     """
+    check_causal(model)
     tokens = encode(tokenizer, text, length)
     rows = tokens[: tokens.numel() // length * length].view(-1, length)[:windows]
     device = next((each.device for each in model.parameters()), torch.device("cpu"))
@@ -119,8 +139,7 @@ def perplexity(
         for done, row in enumerate(rows):
             if progress is not None:
                 progress(done, len(rows))
-            with torch.no_grad():
-                logits = model(row[None].to(device), use_cache=False).logits[0, :-1]
+            logits = _scores(model, row[None].to(device))[0, :-1]
             total += float(
                 functional.cross_entropy(logits.float(), row[1:].to(device), reduction="sum")
             )
@@ -129,3 +148,19 @@ def perplexity(
     predicted = len(rows) * (length - 1)
     mean = total / predicted
     return Perplexity(math.exp(mean) if mean < 700 else math.inf, predicted)
+
+
+def _scores(model: nn.Module, tokens: Tensor) -> Tensor:
+    """The scores of each next token, (1, length, vocabulary)."""
+    try:
+        with torch.no_grad():
+            return model(tokens, use_cache=False).logits
+    except (IndexError, RuntimeError) as error:
+        # Only learned positions end; a model with rotary ones runs on, and is let.
+        positions = getattr(getattr(model, "config", None), "max_position_embeddings", None)
+        if positions is None or tokens.shape[1] <= positions:
+            raise
+        raise ValueError(
+            f"{type(model).__name__} has {positions} positions, fewer than the {tokens.shape[1]} "
+            f"tokens of a sequence: give --length (length=) of at most {positions}"
+        ) from error

@@ -49,7 +49,8 @@ def load_model(name: str | os.PathLike[str], *, download: bool = True) -> Loaded
     ----------
     name : str or path
         One of :func:`model_names`; or a local folder in transformers' format; or a name on the
-        Hugging Face hub (``"owner/model"``).
+        Hugging Face hub (``"owner/model"``). Of the last two the model is of the class that their
+        configuration names: with its head, if it has one.
     download : bool
         False: use what is on this machine, and raise where it is not.
 
@@ -79,7 +80,7 @@ def load_model(name: str | os.PathLike[str], *, download: bool = True) -> Loaded
         folder = model_path(record.name, download=download)
         if record.loader == "efficientnet_lite0":
             return _efficientnet(folder / "weights.pth")
-        return _transformers(folder, causal=record.loader == "causal_lm", local=True)
+        return _transformers(folder, local=True)
     if Path(name).is_dir():
         if not Path(name, "config.json").is_file():
             raise MissingDataError(f"{name} holds no config.json: not a folder of transformers'")
@@ -247,20 +248,31 @@ def _no_bars() -> Iterator[None]:
 PREPARERS = {"gguf_to_float32": gguf_to_float32}
 
 
-def _transformers(
-    where: str | Path, *, causal: bool | None = None, local: bool = False
-) -> LoadedModel:
+def architecture(config: Any) -> Any:
+    """The class that a configuration of transformers names, else the automatic one nearest to it.
+
+    The bare model, which loads from any folder too, would lack the head that was trained.
+    """
+    import transformers
+
+    names = config.architectures or ()
+    for name in names:
+        kind = getattr(transformers, name, None)
+        if isinstance(kind, type) and issubclass(kind, transformers.PreTrainedModel):
+            return kind
+    causal = any(name.endswith("ForCausalLM") for name in names)
+    return transformers.AutoModelForCausalLM if causal else transformers.AutoModel
+
+
+def _transformers(where: str | Path, *, local: bool = False) -> LoadedModel:
     require("llm", "transformers", "safetensors")
     from safetensors import SafetensorError
-    from transformers import AutoConfig, AutoModel, AutoModelForCausalLM, AutoTokenizer
+    from transformers import AutoConfig, AutoTokenizer
 
     way_out = "Copy or fetch it again."
     try:
         with _no_bars():
-            if causal is None:
-                config = AutoConfig.from_pretrained(where, local_files_only=local)
-                causal = any(name.endswith("ForCausalLM") for name in config.architectures or ())
-            kind = AutoModelForCausalLM if causal else AutoModel
+            kind = architecture(AutoConfig.from_pretrained(where, local_files_only=local))
             tokenizer = AutoTokenizer.from_pretrained(where, local_files_only=local)
             loaded: Any = kind.from_pretrained(
                 where,

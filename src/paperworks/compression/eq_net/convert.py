@@ -8,12 +8,13 @@ from typing import Any, cast
 
 from torch import nn
 
-from paperworks.compression.chain import evaluation, run_model
+from paperworks.compression.calls import as_batches
 from paperworks.compression.eq_net.forms import Form, Setting, Space
 from paperworks.compression.eq_net.quantizers import ElasticQuantizer
 from paperworks.compression.fake_quant import FakeQuantConv2d, FakeQuantLinear
-from paperworks.compression.layers import SKIP, as_batches, compressible, replace
+from paperworks.compression.layers import SKIP, compressible, replace
 from paperworks.compression.lsq import check_bits
+from paperworks.compression.running import evaluation, run_model
 
 
 class ElasticQuantization:

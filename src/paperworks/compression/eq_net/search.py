@@ -13,11 +13,11 @@ from dataclasses import astuple, dataclass
 import numpy as np
 from torch import nn
 
-from paperworks.compression.chain import weight_uses
 from paperworks.compression.eq_net.convert import chosen, elastic_layers
 from paperworks.compression.eq_net.forms import Form, Setting
 from paperworks.compression.eq_net.predictor import AccuracyPredictor, as_array
 from paperworks.compression.packed import padded_size
+from paperworks.compression.running import weight_uses
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
-from paperworks.compression.layers import as_call
+from paperworks.compression.calls import as_call
 from paperworks.compression.layerwise import Progress
 
 Loss = Callable[[nn.Module, Any], Tensor]

@@ -8,10 +8,12 @@ differ in cost.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
-from paperworks.compression.chain import weight_uses
+from paperworks.compression.packed import PackedWeight
+from paperworks.compression.running import weight_uses
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,8 @@ class MultiplyAdds:
 def multiply_adds(model: nn.Module, batch: object) -> MultiplyAdds:
     """Count the multiply-adds of the Linear and Conv2d layers of ``model`` on ``batch``.
 
+    Packed layers count as what they stand for, so that pruning can be followed by quantization.
+
     Parameters
     ----------
     model : nn.Module
@@ -84,6 +88,7 @@ def multiply_adds(model: nn.Module, batch: object) -> MultiplyAdds:
         raise ValueError(f"no Linear or Conv2d layer of {type(model).__name__} ran on the batch")
     costs = {}
     for name, times in uses.items():
-        weight = model.get_submodule(name).weight.detach()  # type: ignore[operator]
+        weight: Any = model.get_submodule(name).weight
+        weight = weight.dequantize() if isinstance(weight, PackedWeight) else weight.detach()
         costs[name] = LayerCost(times * weight.numel(), times * int(weight.count_nonzero()))
     return MultiplyAdds(costs)

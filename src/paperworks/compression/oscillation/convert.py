@@ -8,12 +8,13 @@ from typing import Any, Literal
 
 from torch import Tensor, nn
 
-from paperworks.compression.chain import evaluation, run_model
+from paperworks.compression.calls import as_batches
 from paperworks.compression.fake_quant import FakeQuantConv2d, FakeQuantLinear
-from paperworks.compression.layers import SKIP, as_batches, compressible, replace
+from paperworks.compression.layers import SKIP, compressible, replace
 from paperworks.compression.lsq import FakeQuantizer, LSQuantizer, check_bits
 from paperworks.compression.oscillation.recognise import layers_of, looks_like_attention, rewrite
 from paperworks.compression.oscillation.statsq import StatsQuantizer
+from paperworks.compression.running import evaluation, run_model
 
 EDGE_BITS = 8
 SPARSE = 0.01  # from this share of zeros on a layer counts as pruned

@@ -15,7 +15,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.chain import evaluation
 from paperworks.compression.lsq import FakeQuantizer
 from paperworks.compression.oscillation.query_key import (
     AttentionParts,
@@ -24,6 +23,7 @@ from paperworks.compression.oscillation.query_key import (
     QuantizedAttention,
     TorchAttention,
 )
+from paperworks.compression.running import evaluation
 
 _SEPARATE = (("q_proj", "k_proj", "v_proj"), ("query", "key", "value"))
 _DROPOUT = ("attn_drop", "attention_dropout", "dropout")
