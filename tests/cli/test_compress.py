@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from typer.testing import CliRunner
 
+from paperworks import data
 from paperworks.cli import app
 
 pytest.importorskip("safetensors")
@@ -119,3 +120,43 @@ def test_damaged_inputs_are_one_line_too(
     done = run(app, [*command, "--quantize", "rtn:w4"])
     assert done.exit_code == 2, done.output
     assert f"error: {llama_folder}" in done.output
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_parts_of_a_data_set_stay_apart(
+    command: list[str], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, train: bool
+) -> None:
+    """Methods never see the test part, and nothing is measured on another."""
+    parts = {"train": text[:1000] if train else None, "valid": text[1000:2000], "test": text[2000:]}
+    monkeypatch.setattr(data, "load", lambda name: data.Text(**parts))
+
+    def report(*, calibration: str, heldout: str | None, out: str) -> dict[str, Any]:
+        options = ["--calibration", calibration, "--out", str(tmp_path / out)]
+        options += [] if heldout is None else ["--heldout", heldout]
+        done = run(app, [*command, "--quantize", "rtn:w4", "--json", *options])
+        assert done.exit_code == 0, done.output
+        return dict(json.loads(done.stdout))
+
+    for part, words in parts.items():
+        (tmp_path / f"{part}.txt").write_text(words or "")
+    seen = str(tmp_path / ("train.txt" if train else "valid.txt"))
+    measured = str(tmp_path / "test.txt")
+    expected = report(calibration=seen, heldout=measured, out="files")
+    for heldout in (None, "wikitext-2-raw"):
+        found = report(calibration="wikitext-2-raw", heldout=heldout, out=f"set-{heldout}")
+        assert found["calibration"] == expected["calibration"]
+        assert found["after"]["perplexity"] == expected["after"]["perplexity"]
+    options = ["--text", "wikitext-2-raw", "--length", "32", "--windows", "2", "--json"]
+    done = run(app, ["eval", str(tmp_path / "files"), *options])
+    assert json.loads(done.stdout)["perplexity"] == pytest.approx(
+        expected["after"]["perplexity"], rel=1e-6
+    )
+
+
+def test_a_data_set_without_the_part_is_refused(
+    command: list[str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "load", lambda name: data.Text(text, None, None))
+    done = run(app, [*command, "--quantize", "rtn:w4", "--heldout", "wikitext-2-raw"])
+    assert done.exit_code == 2
+    assert "wikitext-2-raw has no test part here: use a text file" in " ".join(done.output.split())
