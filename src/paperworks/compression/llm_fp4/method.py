@@ -56,7 +56,7 @@ class LLMFP4(LayerwiseMethod):
         The biases tried are these factors, and those between, times that of the largest
         magnitude. The authors' values.
     steps : int
-        How many. The authors' value.
+        How many. The authors' value. Where none of a few lies in range, the full one is taken.
     rounds : int
         How often weights and inputs take turns. The authors' value.
     samples : int
