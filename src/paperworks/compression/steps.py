@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,8 @@ class Step:
         )
         try:
             settings = _sparsity(setting) if self.kind == "prune" else _widths(name, setting)
+            if "group" in settings and "group" not in inspect.signature(build).parameters:
+                raise ValueError(f"{name} has no groups: give {setting.partition('g')[0]}")
             return build(**settings, skip=(*SKIP, *skip))
         except (ValueError, TypeError) as error:
             raise ValueError(f"--{self.kind} {self.text}: {error}") from error
