@@ -11,6 +11,7 @@ from typer.testing import CliRunner
 
 from paperworks import data
 from paperworks.cli import app
+from paperworks.compression import pipeline
 
 pytest.importorskip("safetensors")
 run = CliRunner().invoke
@@ -160,3 +161,18 @@ def test_a_data_set_without_the_part_is_refused(
     done = run(app, [*command, "--quantize", "rtn:w4", "--heldout", "wikitext-2-raw"])
     assert done.exit_code == 2
     assert "wikitext-2-raw has no test part here: use a text file" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("at", "kept"), [("perplexity", False), ("save_compressed", True)])
+def test_an_interrupted_run_says_what_is_kept(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, kept: bool
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, at, interrupt)
+    done = run(app, [*command, "--quantize", "rtn:w4"])
+    assert done.exit_code != 0
+    assert (tmp_path / "out.partial").exists() == kept
+    assert ("finished blocks are in" in done.output) == kept
+    assert ("interrupted before a block was finished" in done.output) != kept

@@ -210,12 +210,16 @@ def _bar() -> Iterator[Callable[[str, int, int, str], None]]:
 
 @contextmanager
 def _says_how_to_go_on(out: Path) -> Iterator[None]:
+    from paperworks.compression.partial import holds_blocks
+
     try:
         yield
     except KeyboardInterrupt:
+        folder = out.with_name(out.name + ".partial")
         errors.print(
-            f"interrupted; finished blocks are in {out}.partial: the same command goes on from "
-            "there",
+            f"interrupted; finished blocks are in {folder}: the same command goes on from there"
+            if holds_blocks(folder)
+            else "interrupted before a block was finished: nothing is kept",
             soft_wrap=True,
         )
         raise
