@@ -165,6 +165,9 @@ def test_zeros_stay_and_silent_channels_do_no_harm(method: Any) -> None:
     ("build", "message"),
     [
         (lambda: RoundToNearest(9), "2 to 8 bits, got 9"),
+        (lambda: RoundToNearest("4"), "2 to 8 bits, got '4'"),
+        (lambda: MinMaxFP("4"), "2 to 8 bits, got '4'"),
+        (lambda: MinMaxFP(4, 4.0), "2 to 8 bits, got 4.0"),
         (lambda: RoundToNearest(4, 1), "2 to 8 bits, got 1"),
         (lambda: RoundToNearest(4, group=48)(linear()), "group=48 does not divide the 128 columns"),
         (lambda: RoundToNearest(4, group=32)(linear()), "multiples of 64: 64 would do"),

@@ -20,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import FloatGrid, IntegerGrid
+from paperworks.compression.grids import MAX_BITS, FloatGrid, IntegerGrid, is_whole
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, column_groups, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -268,6 +268,8 @@ class SmoothQuant(LayerwiseMethod):
 
 
 def _float_grid(bits: int, form: tuple[int, int] | None) -> FloatGrid:
+    if not is_whole(bits, 2, MAX_BITS):
+        raise ValueError(f"a floating-point grid has 2 to {MAX_BITS} bits, got {bits!r}")
     exponent, mantissa = form or (bits // 2, bits - 1 - bits // 2)
     if 1 + exponent + mantissa != bits:
         raise ValueError(f"E{exponent}M{mantissa} with its sign is not of {bits} bits")

@@ -22,12 +22,13 @@ What departs:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
 
 from paperworks.compression.global_magnitude.selection import DTYPES, select, zero_below
+from paperworks.compression.grids import is_whole
 from paperworks.compression.layers import SKIP, compressible
 from paperworks.compression.masks import check_inputs, check_sparsity, n_m_mask, parse_n_m
 
@@ -97,10 +98,11 @@ class GlobalMagnitudePruner:
         pattern: str = "unstructured",
         skip: Sequence[str] = SKIP,
     ) -> None:
-        if floor < 0 or (floor > 1 and not isinstance(floor, Integral)):
+        part = isinstance(floor, Real) and 0 <= floor <= 1
+        if not part and not is_whole(floor, 0):
             raise ValueError(
                 f"floor must be a part in [0, 1] as a float or a number of weights as an int, "
-                f"got {floor}"
+                f"got {floor!r}"
             )
         self._n_m = None
         if pattern not in ("unstructured", "filter"):

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from, positive
+from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from, is_whole, positive
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -116,10 +116,12 @@ class LLMFP4(LayerwiseMethod):
                 f"gammas must enclose the full range, 0 < first < 1 < second, got {gammas}"
             )
         for what, count in (("steps", steps), ("rounds", rounds), ("samples", samples)):
-            if count < 1:
-                raise ValueError(f"{what} must be >= 1, got {count}")
-        if shortlist is not None and shortlist < 1:
-            raise ValueError(f"shortlist must be >= 1 or None for all, got {shortlist}")
+            if not is_whole(count, 1):
+                raise ValueError(f"{what} must be a whole number >= 1, got {count!r}")
+        if shortlist is not None and not is_whole(shortlist, 1):
+            raise ValueError(
+                f"shortlist must be a whole number >= 1 or None for all, got {shortlist!r}"
+            )
         self.per_channel = per_channel
         self.rounds, self.samples = rounds, samples
         self.space = Space((float(low), float(high)), steps, shortlist)
@@ -255,9 +257,9 @@ def _by_pattern(what: str, bits: Any, *, untouched: bool) -> dict[str, int | Non
     if untouched:
         table = {pattern: None if width == 16 else width for pattern, width in table.items()}
     for pattern, width in table.items():
-        if not (untouched and width is None) and width not in range(3, MAX_BITS + 1):
+        if not (untouched and width is None) and not is_whole(width, 3, MAX_BITS):
             more = ", or 16 or None for inputs as they are" if untouched else ""
-            raise ValueError(f"{what} must be 3 to {MAX_BITS}{more}, got {width} for {pattern!r}")
+            raise ValueError(f"{what} must be 3 to {MAX_BITS}{more}, got {width!r} for {pattern!r}")
     return table
 
 
