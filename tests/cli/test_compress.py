@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from typer.testing import CliRunner
 from paperworks import data
 from paperworks.cli import app
 from paperworks.compression import pipeline
+from paperworks.compression.text import Perplexity
 
 pytest.importorskip("safetensors")
 run = CliRunner().invoke
@@ -176,3 +178,23 @@ def test_an_interrupted_run_says_what_is_kept(
     assert (tmp_path / "out.partial").exists() == kept
     assert ("finished blocks are in" in done.output) == kept
     assert ("interrupted before a block was finished" in done.output) != kept
+
+
+def test_json_of_a_destroyed_model_is_json(
+    command: list[str], llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has no word for infinity."""
+
+    def destroyed(*_: Any, **__: Any) -> Perplexity:
+        return Perplexity(math.inf, 62)
+
+    def strict(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    monkeypatch.setattr(pipeline, "perplexity", destroyed)
+    monkeypatch.setattr("paperworks.compression.text.perplexity", destroyed)
+    done = run(app, [*command, "--quantize", "rtn:w4", "--json"])
+    assert json.loads(done.stdout, parse_constant=strict)["after"]["perplexity"] is None
+    words = command[command.index("--calibration") + 1]
+    done = run(app, ["eval", str(llama_folder), "--text", words, "--json"])
+    assert json.loads(done.stdout, parse_constant=strict)["perplexity"] is None

@@ -13,6 +13,7 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.writing import finite
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
 _HELD_OUT = 0.2  # of a calibration file, where no other text is given
@@ -101,7 +102,7 @@ def compress(
                 progress=progress,
             )
     if json:
-        print_json(report)
+        print_json(finite(report))
         return
     _show(report, out)
 
@@ -146,7 +147,7 @@ def evaluate(
         "bits_per_weight": bits_per_weight(describe(network)),
     }
     if json:
-        print_json(result)
+        print_json(finite(result))
         return
     console.print(
         f"perplexity {score.value:.3f} on {score.tokens:,} tokens · "
