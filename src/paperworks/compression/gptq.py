@@ -115,7 +115,7 @@ class GPTQ(LayerwiseMethod):
         columns = weight.shape[2]
         kept = weight != 0
         weight = weight.clone()
-        codes = torch.empty(weight.shape, dtype=torch.uint8)
+        codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
         scales, offsets = [], []
         for first in range(0, columns, self.block):
             last = min(first + self.block, columns)

@@ -89,7 +89,7 @@ class PackedWeight(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
         # Follows the model where it is turned into another dtype, as nothing else here does.
-        self.register_buffer("like", torch.empty(0), persistent=False)
+        self.register_buffer("like", torch.empty(0, device=codes.device), persistent=False)
         self.shape = tuple(shape)
         self.fan_in = math.prod(self.shape[1:])
         self.name = name
@@ -145,7 +145,7 @@ class PackedWeight(nn.Module):
         packed = pack(padded.view(*rows.shape[:2], tiles, TILE), grid.bits)
         return cls(
             packed,
-            grid.table.clone(),
+            grid.table.to(codes.device, copy=True),
             scale.float().contiguous(),
             None if offset is None else _per_group(offset, out).float().contiguous(),
             shape,

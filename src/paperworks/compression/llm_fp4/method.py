@@ -144,17 +144,17 @@ class LLMFP4(LayerwiseMethod):
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Search the formats and ranges of one layer, and pack it."""
         weight_bits, input_bits = self.bits(name)
-        flat = weight_matrix(layer).float()
+        flat = weight_matrix(layer).float().cpu()  # where the search's kernels run
         weight = flat.view(group_count(layer), -1, flat.shape[1])
         quantizer = None
         if input_bits is None:
-            parts = zip(weight, torch.zeros_like(weight), seen.matrix, strict=True)
+            parts = zip(weight, torch.zeros_like(weight), seen.matrix.cpu(), strict=True)
             weights = search_weights([Objective(*part) for part in parts], weight_bits, self.space)
         else:
             weights, inputs = search_both(
                 weight,
-                seen.sample.sample.float(),
-                positive(channel_largest(layer, seen.range).double()),
+                seen.sample.sample.float().cpu(),
+                positive(channel_largest(layer, seen.range).double().cpu()),
                 (weight_bits, input_bits),
                 space=self.space,
                 rounds=self.rounds,
@@ -163,7 +163,9 @@ class LLMFP4(LayerwiseMethod):
             scale = inputs.scale * inputs.beta if self.per_channel else inputs.scale
             quantizer = InputQuantizer(inputs.grid, scale, axis=channel_axis(layer))
         codes = weights.grid.encode(flat / weights.scale[:, None])
-        return packed_layer(layer, codes, weights.grid, weights.scale, input_quantizer=quantizer)
+        packed = packed_layer(layer, codes, weights.grid, weights.scale, input_quantizer=quantizer)
+        device: Any = layer.weight.device
+        return packed.to(device)
 
 
 class _SampleAndRange:
