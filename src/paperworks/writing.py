@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -54,6 +55,25 @@ def write_bytes(path: str | os.PathLike[str], content: bytes) -> None:
 def write_json(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
     """Write a JSON file whole or not at all; what JSON does not know is written as a list."""
     write_bytes(path, (json.dumps(dict(value), indent=1, default=list) + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """``value`` with None for the numbers that JSON has no word for.
+
+    Parameters
+    ----------
+    value : dict, list, tuple or anything that these hold
+
+    Examples
+    --------
+    >>> finite({"before": 31.5, "after": [float("inf"), float("nan")]})
+    {'before': 31.5, 'after': [None, None]}
+    """
+    if isinstance(value, dict):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def read_json(path: str | os.PathLike[str]) -> dict[str, Any]:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
+from paperworks import data
 from paperworks.cli import app
+from paperworks.compression import pipeline
+from paperworks.compression.text import Perplexity
 
 pytest.importorskip("safetensors")
 run = CliRunner().invoke
@@ -119,3 +123,78 @@ def test_damaged_inputs_are_one_line_too(
     done = run(app, [*command, "--quantize", "rtn:w4"])
     assert done.exit_code == 2, done.output
     assert f"error: {llama_folder}" in done.output
+
+
+@pytest.mark.parametrize("train", [True, False])
+def test_the_parts_of_a_data_set_stay_apart(
+    command: list[str], text: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, train: bool
+) -> None:
+    """Methods never see the test part, and nothing is measured on another."""
+    parts = {"train": text[:1000] if train else None, "valid": text[1000:2000], "test": text[2000:]}
+    monkeypatch.setattr(data, "load", lambda name: data.Text(**parts))
+
+    def report(*, calibration: str, heldout: str | None, out: str) -> dict[str, Any]:
+        options = ["--calibration", calibration, "--out", str(tmp_path / out)]
+        options += [] if heldout is None else ["--heldout", heldout]
+        done = run(app, [*command, "--quantize", "rtn:w4", "--json", *options])
+        assert done.exit_code == 0, done.output
+        return dict(json.loads(done.stdout))
+
+    for part, words in parts.items():
+        (tmp_path / f"{part}.txt").write_text(words or "")
+    seen = str(tmp_path / ("train.txt" if train else "valid.txt"))
+    measured = str(tmp_path / "test.txt")
+    expected = report(calibration=seen, heldout=measured, out="files")
+    for heldout in (None, "wikitext-2-raw"):
+        found = report(calibration="wikitext-2-raw", heldout=heldout, out=f"set-{heldout}")
+        assert found["calibration"] == expected["calibration"]
+        assert found["after"]["perplexity"] == expected["after"]["perplexity"]
+    options = ["--text", "wikitext-2-raw", "--length", "32", "--windows", "2", "--json"]
+    done = run(app, ["eval", str(tmp_path / "files"), *options])
+    assert json.loads(done.stdout)["perplexity"] == pytest.approx(
+        expected["after"]["perplexity"], rel=1e-6
+    )
+
+
+def test_a_data_set_without_the_part_is_refused(
+    command: list[str], text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(data, "load", lambda name: data.Text(text, None, None))
+    done = run(app, [*command, "--quantize", "rtn:w4", "--heldout", "wikitext-2-raw"])
+    assert done.exit_code == 2
+    assert "wikitext-2-raw has no test part here: use a text file" in " ".join(done.output.split())
+
+
+@pytest.mark.parametrize(("at", "kept"), [("perplexity", False), ("save_compressed", True)])
+def test_an_interrupted_run_says_what_is_kept(
+    command: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at: str, kept: bool
+) -> None:
+    def interrupt(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pipeline, at, interrupt)
+    done = run(app, [*command, "--quantize", "rtn:w4"])
+    assert done.exit_code != 0
+    assert (tmp_path / "out.partial").exists() == kept
+    assert ("finished blocks are in" in done.output) == kept
+    assert ("interrupted before a block was finished" in done.output) != kept
+
+
+def test_json_of_a_destroyed_model_is_json(
+    command: list[str], llama_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has no word for infinity."""
+
+    def destroyed(*_: Any, **__: Any) -> Perplexity:
+        return Perplexity(math.inf, 62)
+
+    def strict(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    monkeypatch.setattr(pipeline, "perplexity", destroyed)
+    monkeypatch.setattr("paperworks.compression.text.perplexity", destroyed)
+    done = run(app, [*command, "--quantize", "rtn:w4", "--json"])
+    assert json.loads(done.stdout, parse_constant=strict)["after"]["perplexity"] is None
+    words = command[command.index("--calibration") + 1]
+    done = run(app, ["eval", str(llama_folder), "--text", words, "--json"])
+    assert json.loads(done.stdout, parse_constant=strict)["perplexity"] is None

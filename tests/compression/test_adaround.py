@@ -151,7 +151,7 @@ def test_groups_of_columns_have_their_own_scale() -> None:
 def test_refuses_what_makes_no_sense() -> None:
     with pytest.raises(ValueError, match="got 9 bits"):
         AdaRound(9)
-    with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="steps must be a whole number >= 1, got 0"):
         AdaRound(4, steps=0)
     with pytest.raises(ValueError, match="lr must be > 0, got -1"):
         AdaRound(4, lr=-1)

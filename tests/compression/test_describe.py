@@ -11,6 +11,7 @@ from paperworks.compression.grids import FloatGrid, IntegerGrid
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.packed import PackedWeight
 from paperworks.compression.packed_layers import QuantizedLinear
+from paperworks.compression.rounding import RoundToNearest
 
 
 def test_a_packed_layer_is_described_by_its_codes() -> None:
@@ -43,6 +44,22 @@ def test_a_packed_layer_is_described_by_its_codes() -> None:
     assert sum(plain.counts) == 64 * 64
     assert plain.counts[len(plain.counts) // 2] >= 16 * 64
     assert (plain.levels[0], plain.levels[-1]) == (-1, 1)
+
+
+def test_what_small_convolutions_keep_is_counted() -> None:
+    """They stay decoded from their first run on, in the dtype of the model's inputs."""
+    model = nn.Sequential(nn.Conv2d(8, 8, 3, groups=8), nn.Conv2d(8, 16, 1), nn.Flatten())
+    model = RoundToNearest(4)(model.append(nn.Linear(256, 10)))
+    stored = model_bytes(model)
+    assert [each.decoded for each in describe(model)] == [0, 0, 0]
+    model(torch.randn(1, 8, 6, 6))
+    again = describe(model)
+    assert [each.decoded for each in again] == [4 * 8 * 9, 4 * 16 * 8, 0]
+    assert model_bytes(model) == stored + 4 * (8 * 9 + 16 * 8)
+    # What a weight takes in a file, and with it the bits that are reported, stay the same.
+    assert [each.bytes for each in again] == [
+        layer.weight.bytes for layer in (*model[:2], model[3])
+    ]
 
 
 def test_tied_weights_count_once(llama: Any) -> None:

@@ -289,6 +289,20 @@ def test_no_room_is_said_before_the_files_are_written(
         GBLMPruner(loss=next_word, folder=tmp_path)(seeded(Chain), tokens())
 
 
+def test_inference_mode_is_refused_by_name_and_no_grad_is_not() -> None:
+    model = seeded(Chain)
+    with torch.no_grad():
+        expected = GBLMPruner(loss=next_word)(copy.deepcopy(model), tokens())
+    before = copy.deepcopy(model.state_dict())
+    with (
+        torch.inference_mode(),
+        pytest.raises(ValueError, match=r"takes gradients.*inference_mode\(\).* torch\.no_grad"),
+    ):
+        GBLMPruner(loss=next_word)(model, tokens())
+    assert all(torch.equal(value, before[key]) for key, value in model.state_dict().items())
+    assert any(bool((each == 0).any()) for each in expected.parameters())
+
+
 def test_an_interrupted_walk_goes_on_to_the_same_masks() -> None:
     class Kept(dict):  # type: ignore[type-arg]
         holds = dict.__contains__

@@ -205,6 +205,8 @@ def half_and_half() -> nn.Module:
         ({"sparsity": -0.1}, Net, "got -0.1"),
         ({"floor": -1}, Net, "floor .* got -1"),
         ({"floor": 1.5}, Net, "floor .* got 1.5"),
+        ({"floor": float("nan")}, Net, "floor .* got nan"),
+        ({"floor": "0.1"}, Net, "floor .* got '0.1'"),
         ({"floor": 200}, Net, r"floor=200 holds 728 weights in 4 layers.* 330 .* at most 82 fits"),
         ({"pattern": "block"}, Net, "'block'"),
         ({"pattern": "5:4"}, Net, "'5:4'"),

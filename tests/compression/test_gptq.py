@@ -133,7 +133,8 @@ def test_float64_weights_and_silent_inputs() -> None:
     [
         ({"weight_bits": 1}, "got 1 bits"),
         ({"damping": -0.1}, "damping must be >= 0, got -0.1"),
-        ({"block": 0}, "block must be >= 1, got 0"),
+        ({"block": 0}, "block must be a whole number >= 1, got 0"),
+        ({"block": 2.5}, "block must be a whole number >= 1, got 2.5"),
     ],
 )
 def test_bad_settings_are_named(options: dict[str, Any], message: str) -> None:

@@ -104,6 +104,8 @@ def test_a_grid_is_found_again_by_its_name(grid: Grid) -> None:
         (lambda: FloatGrid(6, 3), "2 to 8 bits with its sign, got E6M3 with 10 bits"),
         (lambda: FloatGrid(-1, 3), "got E-1M3"),
         (lambda: IntegerGrid(9), "2 to 8 bits, got 9 bits"),
+        (lambda: IntegerGrid("4"), "2 to 8 bits, got '4' bits"),
+        (lambda: IntegerGrid(4.0), "2 to 8 bits, got 4.0 bits"),
         (lambda: IntegerGrid(1), "2 to 8 bits, got 1 bits"),
         (lambda: IntegerGrid(0, signed=False), "1 to 8 bits, got 0"),
         (lambda: float_grids(2), "3 to 8 bits, got 2"),

@@ -178,8 +178,12 @@ def test_refuses_what_makes_no_sense() -> None:
         NUPES(4, exponent=0.0)
     with pytest.raises(ValueError, match="exponent_lr must be >= 0, got -1"):
         NUPES(4, exponent_lr=-1)
-    with pytest.raises(ValueError, match="steps must be >= 1, got 0"):
+    with pytest.raises(ValueError, match="steps must be a whole number >= 1, got 0"):
         NUPES(4, steps=0)
+    with pytest.raises(ValueError, match=r"steps must be a whole number >= 1, got 2\.5"):
+        NUPES(4, steps=2.5)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match="2 to 8 bits, got '4' bits"):
+        NUPES("4")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="give at least one batch"):
         NUPES(4)(net(), [])
     with pytest.raises(ValueError, match="group=48 does not divide the 18 columns of 0"):

@@ -12,7 +12,7 @@ from torch.nn import functional
 from paperworks.compression.grids import FloatGrid, Grid, IntegerGrid, float_grids
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.kernels import tables
-from paperworks.compression.packed import FEW_ROWS, PackedWeight
+from paperworks.compression.packed import FEW_ROWS, PackedWeight, padded_size
 from paperworks.compression.packed_layers import (
     QuantizedConv2d,
     QuantizedEmbedding,
@@ -148,6 +148,32 @@ def test_short_rows_take_no_more(bits: int) -> None:
     again = PackedWeight.from_spec(packed.spec())
     again.load_state_dict(packed.state_dict())
     assert torch.equal(again.dequantize(), packed.dequantize())
+
+
+@pytest.mark.parametrize("columns", [1, 3, 8, 20, 32])
+@pytest.mark.parametrize("grid", [IntegerGrid(4), IntegerGrid(3), power_table(8)], ids=names)
+def test_narrow_matrices_take_no_more_either(columns: int, grid: Grid) -> None:
+    packed, codes, weight = make(grid, (1000, columns))
+    assert packed.codes.numel() == math.ceil(1000 * columns / 64) * 8 * grid.bits
+    assert padded_size((1000, columns)) == packed.codes.numel() * 8 // grid.bits
+    assert torch.equal(packed.unpack(), codes)
+    assert torch.equal(packed.dequantize().double(), weight.float().double())
+    for rows in (1, FEW_ROWS + 1):
+        x = torch.randn(rows, columns)
+        found = packed.linear(x, torch.ones(1000))
+        torch.testing.assert_close(found.double(), x.double() @ weight.T + 1, rtol=1e-4, atol=1e-5)
+    # An embedding decodes the tiles that its rows lie in, and no more.
+    index = torch.tensor([[0, 999], [500, 63], [500, 1]])
+    assert torch.equal(packed.row(index), packed.dequantize()[index])
+    half = packed.to(torch.bfloat16).row(index)
+    assert torch.equal(half, packed.dequantize(torch.bfloat16)[index])
+
+
+def test_padding_never_doubles_a_weight() -> None:
+    """A row of many columns keeps its padding, which the product in registers needs."""
+    for columns in range(1, 200):
+        packed, _, _ = make(IntegerGrid(4), (64, columns))
+        assert 2 * packed.codes.numel() < 2 * (64 * columns)
 
 
 def test_a_large_product_runs_in_parts_and_threads() -> None:

@@ -12,6 +12,7 @@ import torch
 
 from paperworks.compression import pipeline
 from paperworks.compression.describe import describe
+from paperworks.compression.gblm.gradients import GradientNorms
 from paperworks.compression.partial import OtherRunError
 from paperworks.compression.pipeline import compress
 from paperworks.compression.saving import load_compressed
@@ -317,3 +318,24 @@ def test_a_model_of_sixteen_bits_stays_one(
     assert {parameter.dtype for parameter in model.parameters()} == {torch.float32}
     score = perplexity(model, tokenizer, settings["heldout"], length=32, windows=3)
     assert score.value == pytest.approx(report["after"]["perplexity"], rel=1e-6)
+
+
+def test_gradients_lie_beside_the_output(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The system's folder for temporary files may be in memory, which they are to spare."""
+    scratch = settings["out"].with_name("small.partial") / "scratch"
+    (scratch / "gblm-killed").mkdir(parents=True)  # what a run that was killed may leave
+    seen: list[list[Path]] = []
+    original = GradientNorms.__init__
+
+    def note(self: GradientNorms, folder: Path, *more: Any) -> None:
+        seen.append([folder.parent, *scratch.iterdir()])
+        original(self, folder, *more)
+
+    monkeypatch.setattr(GradientNorms, "__init__", note)
+    compress(**settings | {"steps": [Step("prune", "gblm:0.5")]})
+    ((parent, *held),) = seen
+    assert parent == scratch
+    assert len(held) == 1
+    assert not scratch.parent.exists()

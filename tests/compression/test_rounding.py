@@ -165,6 +165,9 @@ def test_zeros_stay_and_silent_channels_do_no_harm(method: Any) -> None:
     ("build", "message"),
     [
         (lambda: RoundToNearest(9), "2 to 8 bits, got 9"),
+        (lambda: RoundToNearest("4"), "2 to 8 bits, got '4'"),
+        (lambda: MinMaxFP("4"), "2 to 8 bits, got '4'"),
+        (lambda: MinMaxFP(4, 4.0), "2 to 8 bits, got 4.0"),
         (lambda: RoundToNearest(4, 1), "2 to 8 bits, got 1"),
         (lambda: RoundToNearest(4, group=48)(linear()), "group=48 does not divide the 128 columns"),
         (lambda: RoundToNearest(4, group=32)(linear()), "multiples of 64: 64 would do"),
@@ -188,3 +191,29 @@ def test_a_network_of_convolution_subclasses_is_four_bits_all_over() -> None:
     assert {each.format for each in layers} == {"int4"}
     assert len(layers) == 50
     assert 4 < bits_per_weight(layers) < 4.4
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize(
+    "method",
+    [
+        RoundToNearest(4),
+        RoundToNearest(4, symmetric=False),
+        MinMaxFP(4, 4),
+        SmoothQuant(4, 4),
+        SmoothQuant(8, 8, per_token=False),
+    ],
+    ids=lambda method: type(method).__name__,
+)
+def test_half_precision_weights_are_rounded_in_float32(method: Any, dtype: torch.dtype) -> None:
+    """Scales of so few digits, or below the smallest normal number, would cost accuracy."""
+    model, x = linear().to(dtype), inputs().to(dtype)
+    model[0].weight.data *= 1e-4
+    small = method(copy.deepcopy(model), [x])[0]
+    expected = method(copy.deepcopy(model).float(), [x.float()])[0]
+    assert torch.equal(small.weight.codes, expected.weight.codes)
+    assert torch.equal(small.weight.scale, expected.weight.scale)
+    if small.input_quantizer is not None:
+        for name, buffer in expected.input_quantizer.named_buffers():
+            assert torch.equal(small.input_quantizer.get_buffer(name), buffer)
+    assert small(x).dtype == dtype

@@ -46,10 +46,17 @@ def test_power_is_nupes_without_data() -> None:
         ("quantize", "rtn:w", "expected bits as w4, w4a8 or w4g64, got 'w'"),
         ("quantize", "gptq:w4a4", "gptq leaves inputs as they are: give w4"),
         ("quantize", "smoothquant:w4", "smoothquant rounds inputs too: give w4a8"),
-        ("quantize", "llm-fp4:w4g128", "--quantize llm-fp4:w4g128: .*group"),
+        ("quantize", "llm-fp4:w4g128", "llm-fp4:w4g128: llm-fp4 has no groups: give w4$"),
+        ("quantize", "smoothquant:w4a8g64", "smoothquant has no groups: give w4a8$"),
+        ("quantize", "minmax-fp:w4a16g64", "minmax-fp has no groups: give w4a16$"),
         ("quantize", "rtn:w9", "2 to 8 bits, got 9"),
     ],
 )
 def test_what_cannot_be_is_named(kind: Kind, text: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Step(kind, text).method()
+
+
+@pytest.mark.parametrize("name", ["rtn", "gptq", "adaround", "nupes", "power"])
+def test_groups_reach_the_methods_that_the_guide_names(name: str) -> None:
+    assert Step("quantize", f"{name}:w4g64").method().group == 64

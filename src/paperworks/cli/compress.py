@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,9 +13,12 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
+from paperworks.writing import finite
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
-_HELD_OUT = 0.2  # of the calibration text, where no other text is given
+_HELD_OUT = 0.2  # of a calibration file, where no other text is given
+_TO_CALIBRATE = ("train", "valid")  # parts of a data set: the first that is there
+_TO_MEASURE = ("test",)
 
 _Length = Annotated[int, typer.Option(min=2, help="Tokens of a sequence.")]
 _EvalWindows = Annotated[
@@ -26,7 +29,11 @@ _EvalWindows = Annotated[
 def compress(
     out: Annotated[Path, typer.Option(help="Folder to write. Must not exist.")],
     calibration: Annotated[
-        str, typer.Option(help="Text to calibrate on: a file, or a data set as wikitext-2-raw.")
+        str,
+        typer.Option(
+            help="Text to calibrate on: a file, or a data set as wikitext-2-raw, of which the "
+            "training part is taken, or the validation part where that is not on this machine."
+        ),
     ],
     model: Annotated[
         str, typer.Argument(help="A folder or hub name of transformers, or a small model's name.")
@@ -49,7 +56,10 @@ def compress(
     ] = None,
     heldout: Annotated[
         str | None,
-        typer.Option(help="Text to measure on. Default: the last fifth of the calibration text."),
+        typer.Option(
+            help="Text to measure on: a file, or the test part of a data set. Default: the last "
+            "fifth of the calibration file, or the test part of the same data set."
+        ),
     ] = None,
     length: _Length = 512,
     windows: Annotated[int, typer.Option(min=1, help="Calibration sequences.")] = 32,
@@ -74,12 +84,7 @@ def compress(
     steps = [Step("prune", text) for text in prune or ()]
     steps += [Step("quantize", text) for text in quantize or ()]
     with user_errors(ValueError, OSError, ImportError, DataError):
-        text = _text(calibration)
-        if heldout is None:
-            cut = int(len(text) * (1 - _HELD_OUT))
-            text, measured = text[:cut], text[cut:]
-        else:
-            measured = _text(heldout)
+        text, measured = _texts(calibration, heldout)
         with _bar() as progress, _says_how_to_go_on(out):
             report = run(
                 model,
@@ -97,7 +102,7 @@ def compress(
                 progress=progress,
             )
     if json:
-        print_json(report)
+        print_json(finite(report))
         return
     _show(report, out)
 
@@ -106,7 +111,10 @@ def evaluate(
     folder: Annotated[
         str, typer.Argument(metavar="DIR", help="A compressed model, or any that compress takes.")
     ],
-    text: Annotated[str, typer.Option(help="A text file, or a data set as wikitext-2-raw.")],
+    text: Annotated[
+        str,
+        typer.Option(help="A text file, or a data set as wikitext-2-raw: its test part is taken."),
+    ],
     length: _Length = 512,
     windows: _EvalWindows = None,
     json: Json = False,
@@ -122,7 +130,7 @@ def evaluate(
     with user_errors(ValueError, OSError, ImportError, DataError):
         compressed = Path(folder, FORM).is_file() or Path(folder, "report.json").is_file()
         network, tokenizer = (load_compressed if compressed else load_model)(folder)
-        words = _text(text)
+        words = _text(text, _TO_MEASURE)
         with _bar() as progress:
             score = perplexity(
                 network,
@@ -139,7 +147,7 @@ def evaluate(
         "bits_per_weight": bits_per_weight(describe(network)),
     }
     if json:
-        print_json(result)
+        print_json(finite(result))
         return
     console.print(
         f"perplexity {score.value:.3f} on {score.tokens:,} tokens · "
@@ -150,8 +158,17 @@ def evaluate(
     )
 
 
-def _text(source: str) -> str:
-    """A file's text, or the parts of a data set of running text."""
+def _texts(calibration: str, heldout: str | None) -> tuple[str, str]:
+    """The text to calibrate on, and the one to measure on."""
+    text = _text(calibration, _TO_CALIBRATE)
+    if heldout is None and Path(calibration).is_file():
+        cut = int(len(text) * (1 - _HELD_OUT))
+        return text[:cut], text[cut:]
+    return text, _text(heldout or calibration, _TO_MEASURE)
+
+
+def _text(source: str, parts: Sequence[str]) -> str:
+    """A file's text, or of a data set the first of these parts that is here."""
     from paperworks import data
 
     path = Path(source)
@@ -165,7 +182,10 @@ def _text(source: str) -> str:
     loaded = data.load(source)
     if not isinstance(loaded, data.Text):
         raise ValueError(f"{source} is not running text: use a text file, or wikitext-2-raw")
-    return "".join(part for part in (loaded.train, loaded.valid, loaded.test) if part)
+    text: str | None = next(filter(None, (getattr(loaded, part) for part in parts)), None)
+    if text is None:
+        raise ValueError(f"{source} has no {' or '.join(parts)} part here: use a text file")
+    return text
 
 
 @contextmanager
@@ -191,12 +211,16 @@ def _bar() -> Iterator[Callable[[str, int, int, str], None]]:
 
 @contextmanager
 def _says_how_to_go_on(out: Path) -> Iterator[None]:
+    from paperworks.compression.partial import holds_blocks
+
     try:
         yield
     except KeyboardInterrupt:
+        folder = out.with_name(out.name + ".partial")
         errors.print(
-            f"interrupted; finished blocks are in {out}.partial: the same command goes on from "
-            "there",
+            f"interrupted; finished blocks are in {folder}: the same command goes on from there"
+            if holds_blocks(folder)
+            else "interrupted before a block was finished: nothing is kept",
             soft_wrap=True,
         )
         raise

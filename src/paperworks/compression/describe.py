@@ -27,7 +27,7 @@ class LayerSummary:
     format : str
         Number format of the weight: ``int4``, ``e2m1``, ``float32``.
     bytes : int
-        What the weight takes in memory: codes, scales and all.
+        What the weight takes in memory and on disk: codes, scales and all.
     bits_per_weight : float
         The same, by number of weights.
     sparsity : float
@@ -37,6 +37,8 @@ class LayerSummary:
     levels, counts : tuple
         A histogram: how many weights use each level of the table, by level before scaling; for
         a weight that is not packed, bins of its range relative to the largest magnitude.
+    decoded : int
+        Bytes in memory beside ``bytes``: a small convolution stays decoded once it has run.
     """
 
     name: str
@@ -49,6 +51,7 @@ class LayerSummary:
     inputs: str
     levels: tuple[float, ...]
     counts: tuple[int, ...]
+    decoded: int = 0
 
 
 _BINS = 41  # odd: zero is the middle of a bin
@@ -95,6 +98,7 @@ def describe(model: nn.Module) -> list[LayerSummary]:
                 inputs=grid.name if grid is not None else "",
                 levels=tuple(levels.tolist()),
                 counts=tuple(counts.tolist()),
+                decoded=weight.kept_bytes if isinstance(weight, PackedWeight) else 0,
             )
         )
     return summaries
@@ -108,14 +112,17 @@ def bits_per_weight(layers: Sequence[LayerSummary]) -> float:
 def model_bytes(model: nn.Module, dtype: torch.dtype | None = None) -> int:
     """What all parameters and buffers take in memory, or with floats of ``dtype``.
 
-    Tied ones count once.
+    Tied ones count once. In memory small convolutions that have run count twice: packed, and as
+    they stay decoded.
     """
     tensors = {id(each): each for each in (*model.parameters(), *model.buffers())}
     widths = [
         dtype.itemsize if dtype is not None and each.is_floating_point() else each.element_size()
         for each in tensors.values()
     ]
-    return sum(each.numel() * width for each, width in zip(tensors.values(), widths, strict=True))
+    size = sum(each.numel() * width for each, width in zip(tensors.values(), widths, strict=True))
+    packed = (each for each in model.modules() if isinstance(each, PackedWeight))
+    return size + (sum(each.kept_bytes for each in packed) if dtype is None else 0)
 
 
 def _codes_used(weight: PackedWeight) -> tuple[Tensor, Tensor]:

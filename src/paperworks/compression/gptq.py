@@ -18,7 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import IntegerGrid
+from paperworks.compression.grids import IntegerGrid, is_whole
 from paperworks.compression.hessian import inverse_cholesky
 from paperworks.compression.layers import SKIP, column_groups, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -84,8 +84,8 @@ class GPTQ(LayerwiseMethod):
         IntegerGrid(weight_bits)
         if not damping >= 0:
             raise ValueError(f"damping must be >= 0, got {damping}")
-        if block < 1:
-            raise ValueError(f"block must be >= 1, got {block}")
+        if not is_whole(block, 1):
+            raise ValueError(f"block must be a whole number >= 1, got {block!r}")
         self.weight_bits, self.group, self.symmetric = weight_bits, group, symmetric
         self.damping, self.block = damping, block
 
@@ -115,7 +115,7 @@ class GPTQ(LayerwiseMethod):
         columns = weight.shape[2]
         kept = weight != 0
         weight = weight.clone()
-        codes = torch.empty(weight.shape, dtype=torch.uint8)
+        codes = torch.empty(weight.shape, dtype=torch.uint8, device=weight.device)
         scales, offsets = [], []
         for first in range(0, columns, self.block):
             last = min(first + self.block, columns)

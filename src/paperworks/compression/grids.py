@@ -8,13 +8,21 @@ beyond the largest level is clipped to it.
 
 from __future__ import annotations
 
+import math
 import re
 from functools import cached_property
+from numbers import Integral
 
 import torch
 from torch import Tensor
 
 MAX_BITS = 8
+
+
+def is_whole(value: object, least: float, most: float = math.inf) -> bool:
+    """Whether a setting is a whole number from ``least`` to ``most``; 4.0, "4" and True are not."""
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    return whole and least <= int(value) <= most  # type: ignore[call-overload]
 
 
 class Grid:
@@ -105,9 +113,9 @@ class IntegerGrid(Grid):
     """
 
     def __init__(self, bits: int, *, signed: bool = True):
-        if not (1 + signed <= bits <= MAX_BITS):
+        if not is_whole(bits, 1 + signed, MAX_BITS):
             raise ValueError(
-                f"an integer grid has {1 + signed} to {MAX_BITS} bits, got {bits} bits"
+                f"an integer grid has {1 + signed} to {MAX_BITS} bits, got {bits!r} bits"
             )
         self.signed = signed
         self.top = 2 ** (bits - signed) - 1

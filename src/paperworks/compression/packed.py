@@ -4,7 +4,8 @@ A weight is ``scale * level + offset``: a code of b bits names the level in a ta
 scale and offset belong to an output channel, or to a group of neighbouring columns of it. All
 methods of this family end here, whatever their grid. A 4-bit weight takes half a byte in memory
 and on disk, and its scales 4 bytes each beside it. A row of a matrix is padded to a multiple of 64
-columns; the rows of a convolution, which may be nine weights long, follow without a gap.
+columns; the rows of a convolution, which may be nine weights long, and those of a matrix of up to
+32 columns follow without a gap.
 """
 
 from __future__ import annotations
@@ -59,8 +60,9 @@ class PackedWeight(nn.Module):
     Notes
     -----
     With a row of input the cost is O(out * fan_in) multiply-adds and bits / 32 of the memory
-    traffic of float32. With more than four rows the weight is decoded, 16 MB at a time, and not
-    kept; that of a convolution of up to 32,768 weights alone stays decoded beside its codes.
+    traffic of float32. With more than four rows, or 32 columns and fewer, the weight is decoded,
+    16 MB at a time, and not kept; that of a convolution of up to 32,768 weights alone stays decoded
+    beside its codes (:attr:`kept_bytes`).
     """
 
     codes: Tensor
@@ -87,7 +89,7 @@ class PackedWeight(nn.Module):
         self.register_buffer("scale", scale)
         self.register_buffer("offset", offset)
         # Follows the model where it is turned into another dtype, as nothing else here does.
-        self.register_buffer("like", torch.empty(0), persistent=False)
+        self.register_buffer("like", torch.empty(0, device=codes.device), persistent=False)
         self.shape = tuple(shape)
         self.fan_in = math.prod(self.shape[1:])
         self.name = name
@@ -134,7 +136,7 @@ class PackedWeight(nn.Module):
         if int(codes.max()) >= 2**grid.bits:
             raise ValueError(f"code {int(codes.max())} is beyond {grid.name}'s {grid.bits} bits")
         shape = shape or (out, fan_in)
-        # Kernels have few columns and are decoded whole: their rows follow without a gap.
+        # Rows of few columns are decoded together: they follow without a gap.
         whole = _is_whole(shape)
         rows = codes.reshape(1, 1, -1) if whole else codes.view(out, groups, -1)
         size = rows.shape[-1]
@@ -143,7 +145,7 @@ class PackedWeight(nn.Module):
         packed = pack(padded.view(*rows.shape[:2], tiles, TILE), grid.bits)
         return cls(
             packed,
-            grid.table.clone(),
+            grid.table.to(codes.device, copy=True),
             scale.float().contiguous(),
             None if offset is None else _per_group(offset, out).float().contiguous(),
             shape,
@@ -181,6 +183,11 @@ class PackedWeight(nn.Module):
     def bytes(self) -> int:
         """What the weight takes in memory and on disk: codes, table, scales and offsets."""
         return sum(buffer.numel() * buffer.element_size() for buffer in self.buffers())
+
+    @property
+    def kept_bytes(self) -> int:
+        """What a small weight takes beside :attr:`bytes` from its first use on, decoded."""
+        return 0 if self._kept is None else self._kept.numel() * self._kept.element_size()
 
     @property
     def dtype(self) -> torch.dtype:
@@ -221,7 +228,7 @@ class PackedWeight(nn.Module):
             return product
         out = self.shape[0]
         step = max(_CHUNK // self.fan_in, 1)
-        if step >= out:
+        if self._whole or step >= out:
             return functional.linear(x, self._decode(slice(None)).to(x.dtype), bias)
         parts = [
             functional.linear(x, self._decode(slice(first, first + step)).to(x.dtype))
@@ -271,24 +278,40 @@ class PackedWeight(nn.Module):
         """Of a row of codes in a group, without padding."""
         return self.shape[0] * self.fan_in // (self.codes.shape[0] * self.codes.shape[1])
 
-    def _decode(self, rows: Any) -> Tensor:
+    def _decode(self, rows: slice | Tensor) -> Tensor:
         scale, offset = self.scale[rows], None if self.offset is None else self.offset[rows]
-        packed = self.codes if self._whole else self.codes[rows]
-        if packed.device.type == "cpu":
-            levels = torch.empty(*packed.shape[:2], self._columns)
-            if self._decoder is None:
-                self._decoder = self._prepare_decoder()
-            write, *tables = self._decoder
-            write(packed.numpy(), *tables, levels.numpy())
+        if not self._whole:
+            levels = self._levels(self.codes[rows], self._columns)
+        elif isinstance(rows, Tensor):
+            levels = self._levels_of_tiles(rows)
         else:
-            codes = unpack(packed, self.bits).flatten(2)[:, :, : self._columns]
-            levels = self.table[codes.int()]
-        if self._whole:
-            levels = levels.view(self.shape[0], 1, self.fan_in)[rows]
+            levels = self._levels(self.codes, self._columns).view(-1, 1, self.fan_in)[rows]
         levels *= scale[:, :, None]
         if offset is not None:
             levels += offset[:, :, None]
         return levels.view(-1, self.fan_in)
+
+    def _levels(self, packed: Tensor, columns: int) -> Tensor:
+        """The levels of packed codes before scaling: (rows, groups, columns)."""
+        if packed.device.type != "cpu":
+            return self.table[unpack(packed, self.bits).flatten(2)[:, :, :columns].int()]
+        levels = torch.empty(*packed.shape[:2], columns)
+        if self._decoder is None:
+            self._decoder = self._prepare_decoder()
+        write, *tables = self._decoder
+        write(packed.numpy(), *tables, levels.numpy())
+        return levels
+
+    def _levels_of_tiles(self, rows: Tensor) -> Tensor:
+        """Rows that follow without a gap, (rows, 1, fan_in): only their tiles are decoded."""
+        tiles = self.codes.view(-1, TILE * self.bits // 8)
+        first = rows % self.shape[0] * self.fan_in
+        count = (self.fan_in + TILE - 2) // TILE + 1  # wherever in a tile a row begins
+        place = first[:, None] // TILE + torch.arange(count, device=rows.device)
+        packed = tiles[place.clamp(max=len(tiles) - 1)].view(len(rows), 1, -1)
+        levels = self._levels(packed, count * TILE)[:, 0]
+        columns = first[:, None] % TILE + torch.arange(self.fan_in, device=rows.device)
+        return levels.gather(1, columns)[:, None]
 
     def _times(self, x: Tensor, rows: int) -> Tensor:
         if self._ready is None:
@@ -338,7 +361,12 @@ def padded_size(shape: Sequence[int]) -> int:
 
 
 def _is_whole(shape: Sequence[int]) -> bool:
-    return len(shape) > 2 and math.prod(shape[1:]) % TILE > 0
+    """Whether rows follow without a gap: where padding would at least double them, or in kernels.
+
+    A product with a row of input is fast on padded rows only, which kernels do not have.
+    """
+    columns = math.prod(shape[1:])
+    return columns % TILE > 0 if len(shape) > 2 else 2 * columns <= TILE
 
 
 def _per_group(value: Tensor, out: int) -> Tensor:

@@ -49,7 +49,7 @@ class Partial:
             try:
                 yield
             finally:
-                if not any(self.folder.rglob("*.safetensors")):
+                if not holds_blocks(self.folder):
                     shutil.rmtree(self.folder, ignore_errors=True)
 
     def note(self) -> None:
@@ -78,6 +78,11 @@ class Partial:
             )
         if (self.folder / "taken.json").is_file():
             self._before = read_json(self.folder / "taken.json")
+
+
+def holds_blocks(folder: Path) -> bool:
+    """Whether there is something in a folder to go on from."""
+    return any(folder.rglob("*.safetensors"))
 
 
 @contextmanager

@@ -108,7 +108,8 @@ def compress(
     if target.exists():
         raise FileExistsError(f"{target} exists: choose another folder, or remove it first")
     _check_order(steps, embeddings)
-    methods = [step.method(skip) for step in steps]
+    scratch = partial.folder / "scratch"  # beside OUT: a folder for temporary files may be memory
+    methods = [step.method(skip, scratch) for step in steps]
     small = None if embeddings is None else EmbeddingQuantizer(embeddings)
     network, tokenizer = _load(model)
     check_causal(network)
@@ -145,6 +146,8 @@ def compress(
         return result.value
 
     with partial.claimed(request | {"files of the model": files_of(model)}):
+        shutil.rmtree(scratch, ignore_errors=True)  # of a run that was killed
+        scratch.mkdir()
         before = {"perplexity": score("perplexity before"), "bytes": model_bytes(network)}
         before["bytes_on_disk"] = model_bytes(network, stored)
         for number, (step, method) in enumerate(zip(steps, methods, strict=True)):

@@ -8,6 +8,8 @@
   arXiv:2211.10438, equation 4. There the factors are merged into the normalisation before the
   layer and so only layers after one have them; here each layer divides its own input, which works
   in any module and for every layer.
+
+Scales are found and weights rounded in float32, whatever the dtype of the model.
 """
 
 from __future__ import annotations
@@ -18,7 +20,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import FloatGrid, IntegerGrid
+from paperworks.compression.grids import MAX_BITS, FloatGrid, IntegerGrid, is_whole
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, column_groups, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -115,7 +117,7 @@ class RoundToNearest(LayerwiseMethod):
 
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Round and pack one layer."""
-        weight = weight_matrix(layer)
+        weight = weight_matrix(layer).float()
         columns = weight.view(len(weight), column_groups(name, weight, self.group), -1)
         grid, scale, offset = integer_range(columns, self.weight_bits, self.symmetric)
         shifted = columns if offset is None else columns - offset[..., None]
@@ -180,12 +182,12 @@ class MinMaxFP(LayerwiseMethod):
 
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Round and pack one layer."""
-        weight = weight_matrix(layer)
+        weight = weight_matrix(layer).float()
         scale = self.weights.scale_for(weight.abs().amax(1))
         codes = self.weights.encode(weight / scale[:, None])
         inputs = None
         if self.inputs is not None:
-            fixed = self.inputs.scale_for(seen.largest.max())
+            fixed = self.inputs.scale_for(seen.largest.max().float())
             inputs = InputQuantizer(self.inputs, fixed, axis=channel_axis(layer))
         return packed_layer(layer, codes, self.weights, scale, input_quantizer=inputs)
 
@@ -248,9 +250,9 @@ class SmoothQuant(LayerwiseMethod):
 
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Move the spread of one layer's inputs, then round and pack it."""
-        weight = weight_matrix(layer)
+        weight = weight_matrix(layer).float()
         groups = group_count(layer)
-        inputs = channel_largest(layer, seen).to(weight.dtype)
+        inputs = channel_largest(layer, seen).float()
         # (groups, rows, channels of the group, places of the kernel)
         by_channel = weight.view(groups, len(weight) // groups, len(inputs) // groups, -1)
         weights = by_channel.abs().amax((1, 3)).view(-1)
@@ -266,6 +268,8 @@ class SmoothQuant(LayerwiseMethod):
 
 
 def _float_grid(bits: int, form: tuple[int, int] | None) -> FloatGrid:
+    if not is_whole(bits, 2, MAX_BITS):
+        raise ValueError(f"a floating-point grid has 2 to {MAX_BITS} bits, got {bits!r}")
     exponent, mantissa = form or (bits // 2, bits - 1 - bits // 2)
     if 1 + exponent + mantissa != bits:
         raise ValueError(f"E{exponent}M{mantissa} with its sign is not of {bits} bits")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import positive
+from paperworks.compression.grids import is_whole, positive
 from paperworks.compression.layers import column_groups, weight_matrix
 
 PENALTY = 60.0
@@ -91,7 +91,7 @@ def penalty_slope(part: Tensor, step: int, steps: int) -> Tensor:
 
 def check_settings(steps: int, lr: float) -> None:
     """Raise where a number of steps or a step size makes no sense."""
-    if steps < 1:
-        raise ValueError(f"steps must be >= 1, got {steps}")
+    if not is_whole(steps, 1):
+        raise ValueError(f"steps must be a whole number >= 1, got {steps!r}")
     if not lr > 0:
         raise ValueError(f"lr must be > 0, got {lr}")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal
 
 from paperworks.compression.layers import SKIP
@@ -32,8 +34,10 @@ class Step:
         """Whether the method is to see no calibration data though it could: ``power``."""
         return self.text.partition(":")[0] in _WITHOUT_DATA
 
-    def method(self, skip: Sequence[str] = ()) -> Any:
+    def method(self, skip: Sequence[str] = (), scratch: Path | None = None) -> Any:
         """A fresh instance of the method, that leaves layers like ``skip`` alone too.
+
+        ``scratch`` is a folder for files that a method needs for a while.
 
         Raises
         ------
@@ -51,6 +55,11 @@ class Step:
         )
         try:
             settings = _sparsity(setting) if self.kind == "prune" else _widths(name, setting)
+            accepted = inspect.signature(build).parameters
+            if "folder" in accepted:
+                settings["folder"] = scratch
+            if "group" in settings and "group" not in accepted:
+                raise ValueError(f"{name} has no groups: give {setting.partition('g')[0]}")
             return build(**settings, skip=(*SKIP, *skip))
         except (ValueError, TypeError) as error:
             raise ValueError(f"--{self.kind} {self.text}: {error}") from error

@@ -300,3 +300,23 @@ def test_a_short_list_is_nearly_as_good_as_all(seed: int) -> None:
     best = part.error(search_weights([part], 4, ALL).rounded[0]).sum()
     short = part.error(search_weights([part], 4, Space((0.01, 1.2), 100, 4)).rounded[0]).sum()
     assert float(best) <= float(short) <= 1.02 * float(best)
+
+
+@pytest.mark.parametrize("space", [Space((0.01, 1.2), 1, 4), Space((0.1, 1.01), 2, 4)])
+@pytest.mark.parametrize("bits", [4, 8])
+def test_with_no_candidate_in_range_the_full_range_is_taken(space: Space, bits: int) -> None:
+    """Each row then has the format's largest level at its own largest magnitude."""
+    x, w = problem(seed=3)
+    found = search_weights([Objective(w, torch.zeros_like(w), x.T @ x, x)], bits, space)
+    largest = w.abs().amax(1)
+    torch.testing.assert_close(found.scale, largest / found.grid.largest)
+    wrong = {}
+    for grid in formats(bits):
+        rounded = round_rows(w, grid, largest / grid.largest)
+        wrong[grid.name] = float(((rounded - w) @ x.T).square().sum())
+    assert found.grid.name == min(wrong, key=lambda name: wrong[name])
+
+    both = {"space": space, "rounds": 2, "per_channel": True}
+    weights, inputs = search_both(w[None], x[None], x.abs().amax(0).double(), (bits, bits), **both)
+    torch.testing.assert_close(weights.scale, largest / weights.grid.largest)
+    assert inputs.scale * inputs.grid.largest == pytest.approx(float(x.abs().max()), rel=1e-5)

@@ -63,6 +63,20 @@ def test_shares_are_those_counted_by_hand(momentum: float, threshold: float) -> 
     assert (30 * shares["0"] + 20 * shares["1"]) / 50 == pytest.approx(meter.oscillating[-1])
 
 
+@pytest.mark.parametrize("signed", [True, False])
+def test_jumps_across_all_levels_of_eight_bits_are_counted(signed: bool) -> None:
+    part = Part(torch.tensor([[2.0, -2.0, 1.0]]) + (0 if signed else 2), bits=8)
+    part.weight_quantizer = LSQuantizer(8, signed=signed)
+    part.weight_quantizer.step.data.fill_(2 / 127 if signed else 4 / 255)
+    part.weight_quantizer.initialized = True
+    meter = OscillationMeter(part, max_bits=8)
+    for _ in range(4):
+        part.weight.data = part.weight.data.neg() if signed else 4 - part.weight.data
+        meter.step()
+    assert meter.flips == [1.0] * 4
+    assert meter.oscillating == [0.0, 1.0, 1.0, 1.0]
+
+
 def test_a_weight_that_moves_one_way_does_not_oscillate() -> None:
     part = Part(torch.tensor([[-2.0, 1.0, -1.0]]))
     part.weight_quantizer = LSQuantizer(4)  # its step does not follow the weights

@@ -103,7 +103,7 @@ class GradientNorms:
         if size > free:  # a mapped file that finds no room would kill the process
             raise OSError(
                 f"gradient norms take {size / 1e9:.1f} GB and {folder} has {free / 1e9:.1f} GB "
-                "left: give folder= on a larger disk"
+                "left: give folder= on a larger disk (the command line: --out)"
             )
 
     def __getitem__(self, name: str) -> Tensor:

@@ -79,7 +79,7 @@ class GBLMPruner(Pruner):
     ValueError
         As for :class:`paperworks.compression.pruning.Pruner`; for a setting outside its range;
         when called, for a model without a loss of its own where none is given, and where a loss or
-        a gradient is not finite or a layer has none.
+        a gradient is not finite or a layer has none; and under ``torch.inference_mode()``.
     OSError
         If there is no room for the gradient norms.
 
@@ -148,6 +148,11 @@ class GBLMPruner(Pruner):
         ``checkpoint`` finished blocks are not pruned again; gradients are taken again, of the
         model as it was.
         """
+        if torch.is_inference_mode_enabled():
+            raise ValueError(
+                "GBLMPruner takes gradients, which torch.inference_mode() forbids for good: call "
+                "it outside; torch.no_grad() around it does no harm"
+            )
         with tempfile.TemporaryDirectory(prefix="gblm-", dir=self.folder) as folder:
             self._folder, self._progress = Path(folder), progress
             try:

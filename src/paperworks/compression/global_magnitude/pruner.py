@@ -22,12 +22,13 @@ What departs:
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from numbers import Integral
+from numbers import Integral, Real
 
 import torch
 from torch import Tensor, nn
 
 from paperworks.compression.global_magnitude.selection import DTYPES, select, zero_below
+from paperworks.compression.grids import is_whole
 from paperworks.compression.layers import SKIP, compressible
 from paperworks.compression.masks import check_inputs, check_sparsity, n_m_mask, parse_n_m
 
@@ -40,8 +41,9 @@ class GlobalMagnitudePruner:
     sparsity : float in [0, 1), optional
         The part of all weights in the pruned layers that is zero afterwards: exactly
         ``round(sparsity * weights)`` of them. Weights that are zero already count and go first,
-        so a pruned model can be pruned further. Default: what an ``"n:m"`` pattern drops by
-        itself, else 0.9.
+        so a pruned model can be pruned further. Filters go whole, so up to one filter fewer: where
+        the next in rank is larger than what is left to drop, none of higher rank goes in its place.
+        Default: what an ``"n:m"`` pattern drops by itself, else 0.9.
     floor : float in [0, 1] or int
         The fewest weights that a layer keeps. A float is a part of an equal share, which is the
         number of weights kept divided by the number of layers; an int is a number of weights, as
@@ -96,10 +98,11 @@ class GlobalMagnitudePruner:
         pattern: str = "unstructured",
         skip: Sequence[str] = SKIP,
     ) -> None:
-        if floor < 0 or (floor > 1 and not isinstance(floor, Integral)):
+        part = isinstance(floor, Real) and 0 <= floor <= 1
+        if not part and not is_whole(floor, 0):
             raise ValueError(
                 f"floor must be a part in [0, 1] as a float or a number of weights as an int, "
-                f"got {floor}"
+                f"got {floor!r}"
             )
         self._n_m = None
         if pattern not in ("unstructured", "filter"):
@@ -182,7 +185,10 @@ def _check_dtypes(weights: Mapping[str, Tensor]) -> None:
 
 
 def _drop_filters(weights: Sequence[Tensor], drop: int, floors: Sequence[int]) -> None:
-    """Zero the filters of least mean magnitude, as many as fit into ``drop`` weights."""
+    """Zero the filters of least mean magnitude, up to the first that ``drop`` does not hold.
+
+    Smaller ones behind it stay: they are of larger magnitude, and often of the first layer.
+    """
     sums = [torch.linalg.vector_norm(weight.flatten(1), 1, dim=1) for weight in weights]
     scores = torch.cat(
         [

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from, positive
+from paperworks.compression.grids import MAX_BITS, FloatGrid, grid_from, is_whole, positive
 from paperworks.compression.inputs import InputQuantizer
 from paperworks.compression.layers import SKIP, group_count, weight_matrix
 from paperworks.compression.layerwise import LayerwiseMethod, Observer
@@ -56,7 +56,7 @@ class LLMFP4(LayerwiseMethod):
         The biases tried are these factors, and those between, times that of the largest
         magnitude. The authors' values.
     steps : int
-        How many. The authors' value.
+        How many. The authors' value. Where none of a few lies in range, the full one is taken.
     rounds : int
         How often weights and inputs take turns. The authors' value.
     samples : int
@@ -116,10 +116,12 @@ class LLMFP4(LayerwiseMethod):
                 f"gammas must enclose the full range, 0 < first < 1 < second, got {gammas}"
             )
         for what, count in (("steps", steps), ("rounds", rounds), ("samples", samples)):
-            if count < 1:
-                raise ValueError(f"{what} must be >= 1, got {count}")
-        if shortlist is not None and shortlist < 1:
-            raise ValueError(f"shortlist must be >= 1 or None for all, got {shortlist}")
+            if not is_whole(count, 1):
+                raise ValueError(f"{what} must be a whole number >= 1, got {count!r}")
+        if shortlist is not None and not is_whole(shortlist, 1):
+            raise ValueError(
+                f"shortlist must be a whole number >= 1 or None for all, got {shortlist!r}"
+            )
         self.per_channel = per_channel
         self.rounds, self.samples = rounds, samples
         self.space = Space((float(low), float(high)), steps, shortlist)
@@ -142,17 +144,17 @@ class LLMFP4(LayerwiseMethod):
     def compress_layer(self, name: str, layer: nn.Module, seen: Any) -> nn.Module:
         """Search the formats and ranges of one layer, and pack it."""
         weight_bits, input_bits = self.bits(name)
-        flat = weight_matrix(layer).float()
+        flat = weight_matrix(layer).float().cpu()  # where the search's kernels run
         weight = flat.view(group_count(layer), -1, flat.shape[1])
         quantizer = None
         if input_bits is None:
-            parts = zip(weight, torch.zeros_like(weight), seen.matrix, strict=True)
+            parts = zip(weight, torch.zeros_like(weight), seen.matrix.cpu(), strict=True)
             weights = search_weights([Objective(*part) for part in parts], weight_bits, self.space)
         else:
             weights, inputs = search_both(
                 weight,
-                seen.sample.sample.float(),
-                positive(channel_largest(layer, seen.range).double()),
+                seen.sample.sample.float().cpu(),
+                positive(channel_largest(layer, seen.range).double().cpu()),
                 (weight_bits, input_bits),
                 space=self.space,
                 rounds=self.rounds,
@@ -161,7 +163,9 @@ class LLMFP4(LayerwiseMethod):
             scale = inputs.scale * inputs.beta if self.per_channel else inputs.scale
             quantizer = InputQuantizer(inputs.grid, scale, axis=channel_axis(layer))
         codes = weights.grid.encode(flat / weights.scale[:, None])
-        return packed_layer(layer, codes, weights.grid, weights.scale, input_quantizer=quantizer)
+        packed = packed_layer(layer, codes, weights.grid, weights.scale, input_quantizer=quantizer)
+        device: Any = layer.weight.device
+        return packed.to(device)
 
 
 class _SampleAndRange:
@@ -255,9 +259,9 @@ def _by_pattern(what: str, bits: Any, *, untouched: bool) -> dict[str, int | Non
     if untouched:
         table = {pattern: None if width == 16 else width for pattern, width in table.items()}
     for pattern, width in table.items():
-        if not (untouched and width is None) and width not in range(3, MAX_BITS + 1):
+        if not (untouched and width is None) and not is_whole(width, 3, MAX_BITS):
             more = ", or 16 or None for inputs as they are" if untouched else ""
-            raise ValueError(f"{what} must be 3 to {MAX_BITS}{more}, got {width} for {pattern!r}")
+            raise ValueError(f"{what} must be 3 to {MAX_BITS}{more}, got {width!r} for {pattern!r}")
     return table
 
 

@@ -67,12 +67,15 @@ class Space:
 
         Where the range is over twice the full one, the format's highest binade is empty and its
         other levels are some of those at half that range: no number has a nearer level there.
-        Such a bias is left out; it is -inf.
+        Such a bias is left out; it is -inf. A row that would have none left, as with few steps,
+        tries its full range.
         """
         low, high = self.gammas
         gamma = low + (high - low) / self.steps * torch.arange(self.steps, dtype=full.dtype)
         tried = full[:, None] * gamma
-        return tried.masked_fill(tried < full[:, None] - 1, -math.inf)
+        beyond = tried < full[:, None] - 1
+        tried = tried.masked_fill(beyond, -math.inf)
+        return torch.where(beyond.all(1, keepdim=True), full[:, None], tried)
 
 
 @dataclass(frozen=True)
@@ -157,9 +160,10 @@ def search_weights(objectives: list[Objective], bits: int, space: Space) -> Weig
 
 def _closest(objective: Objective, grid: FloatGrid, scale: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Of the scales (rows, k) the best of each row by the whole error: (error, scale, rounded)."""
-    least = torch.full((len(scale),), math.inf, dtype=torch.float64)
-    chosen, kept = torch.empty(len(scale)), torch.empty_like(objective.z)
-    for candidate in scale.unbind(1):
+    chosen, *others = scale.unbind(1)
+    kept = round_rows(objective.z, grid, chosen)
+    least = objective.error(kept)
+    for candidate in others:
         rounded = round_rows(objective.z, grid, candidate)
         error = objective.error(rounded)
         better = error < least

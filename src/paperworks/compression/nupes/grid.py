@@ -13,7 +13,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from paperworks.compression.grids import MAX_BITS, Grid
+from paperworks.compression.grids import MAX_BITS, Grid, is_whole
 
 BOUNDS = (0.2, 1.5)
 """The exponents that are searched. Below 1 the levels lie closest around zero."""
@@ -60,8 +60,8 @@ def top_of(bits: int) -> int:
 
 def check_bits(bits: int) -> None:
     """Raise where a power grid of so many bits does not exist."""
-    if not 2 <= bits <= MAX_BITS:
-        raise ValueError(f"a power grid has 2 to {MAX_BITS} bits, got {bits} bits")
+    if not is_whole(bits, 2, MAX_BITS):
+        raise ValueError(f"a power grid has 2 to {MAX_BITS} bits, got {bits!r} bits")
 
 
 def sign_magnitude(numbers: Tensor, bits: int) -> Tensor:

@@ -41,7 +41,7 @@ class OscillationMeter:
 
     Notes
     -----
-    Six bytes a weight, and a few passes over it at each step: as long as the rounding takes.
+    Seven bytes a weight, and a few passes over it at each step: as long as the rounding takes.
 
     Examples
     --------
@@ -80,14 +80,16 @@ class OscillationMeter:
             fewest = min(part.weight_quantizer.bits for part in parts.values())
             raise ValueError(f"no weight has max_bits={max_bits} or less; the fewest are {fewest}")
         self._seen = self._codes()
-        self._direction = torch.zeros_like(self._seen)  # of the last change of each
+        self._direction = torch.zeros_like(
+            self._seen, dtype=torch.int8
+        )  # of the last change of each
         self._frequency = torch.zeros(self._seen.shape, device=self._seen.device)
 
     @torch.no_grad()
     def step(self) -> None:
         """Look at all weights once more."""
         codes = self._codes()
-        change = torch.sign(codes - self._seen)
+        change = torch.sign(codes - self._seen).to(torch.int8)
         moved = change != 0
         back = change * self._direction < 0
         self._frequency.lerp_(back.to(self._frequency), self.momentum)
@@ -105,7 +107,8 @@ class OscillationMeter:
     def _codes(self) -> Tensor:
         """The level of every weight, in one row."""
         codes = (p.weight_quantizer.codes(p.weight.detach()) for p in self._parts.values())
-        return torch.cat([each.to(torch.int8).flatten() for each in codes])
+        # Two levels of eight bits may be 255 apart.
+        return torch.cat([each.to(torch.int16).flatten() for each in codes])
 
     @torch.no_grad()
     def threshold_distances(self, bins: int = 20) -> tuple[Tensor, Tensor]:
