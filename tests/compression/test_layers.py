@@ -241,3 +241,11 @@ def test_subclasses_count_unless_only_the_plain_ones_will_do() -> None:
     assert list(compressible(model)) == ["0", "1"]
     with pytest.raises(ValueError, match="0 is a Same: not a layer that can be compressed here"):
         compressible(model, plain=True)
+
+
+def test_a_model_of_conv1d_alone_is_told_the_way_out() -> None:
+    """GPT-2: there is nothing to skip to."""
+    transformers = pytest.importorskip("transformers")
+    config = transformers.GPT2Config(vocab_size=7, n_embd=8, n_layer=1, n_head=2, n_positions=4)
+    with pytest.raises(ValueError, match=r"there is no other; a Conv1D is a Linear .* transposed"):
+        compressible(transformers.GPT2LMHeadModel(config))

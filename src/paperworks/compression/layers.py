@@ -92,10 +92,10 @@ def compressible(
             inside.append(f"{name}.out_proj".lstrip("."))
     if foreign:
         texts = [f"{name or 'the model'} is a {kind}" for name, kind in foreign.items()]
-        raise ValueError(
-            f"{_listed(texts)}: not a layer that can be compressed here; leave it out with "
-            f"skip={[*skip, *foreign]}"
-        )
+        way = f"leave it out with skip={[*skip, *foreign]}" if found else "and there is no other"
+        if "Conv1D" in foreign.values():  # of transformers, as GPT-2 has it in every block
+            way += "; a Conv1D is a Linear with its weight transposed: make it one first"
+        raise ValueError(f"{_listed(texts)}: not a layer that can be compressed here; {way}")
     if packed:
         raise ValueError(
             f"layers of {type(model).__name__} are packed, as {_listed(packed)}, and packed "
