@@ -17,7 +17,7 @@ from paperworks.compression.partial import OtherRunError
 from paperworks.compression.pipeline import compress
 from paperworks.compression.saving import load_compressed
 from paperworks.compression.steps import Step
-from paperworks.compression.text import perplexity
+from paperworks.compression.text import Perplexity, perplexity
 from paperworks.data.errors import CorruptDataError
 
 pytest.importorskip("safetensors")
@@ -136,8 +136,11 @@ def test_another_runs_leftovers_are_not_used(settings: dict[str, Any]) -> None:
         ({"steps": [Step("quantize", "rtn:4")]}, r"--quantize rtn:4: expected bits as w4"),
         ({"steps": [Step("quantize", "rtn:w9")]}, r"--quantize rtn:w9: .*9"),
         ({"steps": [Step("quantize", "llm-fp4:w2a4")]}, r"--quantize llm-fp4:w2a4: .*2"),
-        ({"calibration": "abc"}, "the text has 3 tokens, fewer than one sequence of 32"),
-        ({"heldout": "abc"}, "the text has 3 tokens, fewer than one sequence of 32"),
+        (
+            {"calibration": "abc"},
+            "the calibration text has 3 tokens, fewer than one sequence of 32",
+        ),
+        ({"heldout": "abc"}, "the held-out text has 3 tokens, fewer than one sequence of 32"),
         ({"embeddings": 9}, "2 to 8 bits, got 9"),
         (
             {"steps": [Step("quantize", "rtn:w4g128")]},
@@ -339,3 +342,18 @@ def test_gradients_lie_beside_the_output(
     assert parent == scratch
     assert len(held) == 1
     assert not scratch.parent.exists()
+
+
+def test_the_report_of_a_destroyed_model_is_json(
+    settings: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which has no word for infinity."""
+
+    def strict(word: str) -> None:
+        raise AssertionError(f"{word} is not JSON")
+
+    monkeypatch.setattr(pipeline, "perplexity", lambda *_, **__: Perplexity(math.inf, 9))
+    report = compress(**settings)
+    assert report["after"]["perplexity"] == math.inf
+    written = (settings["out"] / "report.json").read_text()
+    assert json.loads(written, parse_constant=strict)["after"]["perplexity"] is None

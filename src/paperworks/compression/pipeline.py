@@ -29,6 +29,7 @@ from paperworks.compression.saving import (
 from paperworks.compression.steps import Step
 from paperworks.compression.text import calibration_windows, check_causal, encode, perplexity
 from paperworks.data import LoadedModel, load_model
+from paperworks.writing import finite
 
 REPORT, PAGE = "report.json", "report.html"
 Progress = Callable[[str, int, int, str], None]
@@ -118,7 +119,7 @@ def compress(
     for method in (*methods, *([small] if small else [])):
         method.targets(network)
     batches = calibration_windows(tokenizer, calibration, length=length, count=windows, seed=seed)
-    encode(tokenizer, heldout, length)
+    encode(tokenizer, heldout, length, "held-out text")
     request = {
         "model": os.fspath(model),
         "steps": [asdict(step) for step in steps],
@@ -169,7 +170,7 @@ def compress(
         notes = {"steps": request["steps"]}
         save_compressed(network, made, tokenizer=tokenizer, notes=notes, dtype=stored)
         after["bytes_on_disk"] = (made / "model.safetensors").stat().st_size
-        (made / REPORT).write_text(json.dumps(report, indent=1), "utf-8")
+        (made / REPORT).write_text(json.dumps(finite(report), indent=1), "utf-8")
         if page is not None:
             (made / PAGE).write_text(page(report), "utf-8")
         made.rename(target)

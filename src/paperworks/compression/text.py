@@ -38,8 +38,8 @@ def check_causal(model: nn.Module) -> None:
         )
 
 
-def encode(tokenizer: Any, text: str, length: int) -> Tensor:
-    """The tokens of a text, (tokens,) int64.
+def encode(tokenizer: Any, text: str, length: int, what: str = "text") -> Tensor:
+    """The tokens of a text, (tokens,) int64; ``what`` names it in errors.
 
     Raises
     ------
@@ -52,7 +52,7 @@ def encode(tokenizer: Any, text: str, length: int) -> Tensor:
     tokens = tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
     if len(tokens) < length:
         raise ValueError(
-            f"the text has {len(tokens):,} tokens, fewer than one sequence of {length:,}: give a "
+            f"the {what} has {len(tokens):,} tokens, fewer than one sequence of {length:,}: give a "
             "longer text or shorter sequences"
         )
     return torch.tensor(tokens, dtype=torch.int64)
@@ -83,7 +83,7 @@ def calibration_windows(
     ValueError
         If the text is shorter than one window.
     """
-    tokens = encode(tokenizer, text, length)
+    tokens = encode(tokenizer, text, length, "calibration text")
     generator = torch.Generator().manual_seed(seed)
     starts = torch.randint(tokens.numel() - length + 1, (count,), generator=generator)
     return [tokens[start : start + length][None] for start in starts.tolist()]
