@@ -45,7 +45,7 @@ def clipped_scale(weight: Tensor, levels: Tensor) -> Tensor:
         for ratio in _RATIOS
     ]
     best = torch.stack(errors).argmin(0)
-    return full * torch.tensor(_RATIOS, dtype=full.dtype)[best][:, None]
+    return full * full.new_tensor(_RATIOS)[best][:, None]
 
 
 def nearest(size: Tensor, levels: Tensor) -> Tensor:
