@@ -147,5 +147,18 @@ def test_each_has_the_setting_that_is_best_for_it_on_other_draws() -> None:
 
 def test_settings_at_which_one_leaves_all_bounds_are_not_chosen() -> None:
     errors = {"uniform": float("nan"), "quadratic": float("inf"), "logrho": 2.0, "karras": 3.0}
-    chosen = deis.chosen("best", lambda label, setting: errors[setting.spacing])
+    chosen = deis.chosen("best", 5, lambda label, setting: errors[setting.spacing])
     assert {setting.spacing for setting in chosen.values()} == {"logrho"}
+
+
+def test_from_15_evaluations_on_there_is_one_ending() -> None:
+    """Where diffusers' endings are the same samples, and the claims do not try both."""
+    mixture, schedule = GaussianMixture.ring(5), DiscreteVP.linear()
+    x = torch.randn(3, 2, generator=torch.Generator().manual_seed(0)).double()
+    for label in DIFFUSERS:
+        for n in (14, 15):
+            one, two = (
+                run(label, mixture.model(schedule), schedule, x, n, Setting(lower_order_final=each))
+                for each in (True, False)
+            )
+            assert torch.equal(one, two) == (n == 15)

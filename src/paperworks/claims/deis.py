@@ -23,6 +23,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import cache
 from itertools import pairwise, product, starmap
 from typing import Any, NamedTuple
 
@@ -37,6 +38,7 @@ from paperworks.diffusion.sampling import sample
 from paperworks.diffusion.schedules import DiscreteVP, Floats
 from paperworks.diffusion.timesteps import SPACINGS, spaced
 from paperworks.diffusion.training import trained
+from paperworks.diffusion.usf.presets import FEW
 from paperworks.experiment import Claim, Effect, Tier, TrialResult
 
 PAPER = "deis"
@@ -122,19 +124,23 @@ def heun(model: Model, schedule: DiscreteVP, x: Tensor, times: Floats) -> Tensor
     return y * float(schedule.alpha(times[-1]))
 
 
-def chosen(times: str, error: Callable[[str, Setting], float]) -> Mapping[str, Setting]:
+def chosen(
+    times: str, evaluations: int, error: Callable[[str, Setting], float]
+) -> Mapping[str, Setting]:
     """The best setting of each contender and of ours.
 
     Parameters
     ----------
     times : {"best", "same"}
+    evaluations : int
+        Below 15 the endings of diffusers differ.
     error : callable
         Of a label and a setting, on draws of their own; what is not finite is the worst.
     """
     spacings = SPACINGS if times == "best" else ("quadratic",)
 
     def best(label: str) -> Setting:
-        endings = (True, False) if label in DIFFUSERS else (True,)
+        endings = (True, False) if label in DIFFUSERS and evaluations < FEW else (True,)
         settings = list(starmap(Setting, product(spacings, endings)))
         if len(settings) == 1:
             return settings[0]
@@ -158,8 +164,10 @@ class Bed:
 
 def _nearest(make: Callable[[int], Bed], seed: int, evaluations: int, times: str) -> TrialResult:
     """On the bed of a seed, with settings that were chosen on that of another one."""
-    other, bed = make(seed + OTHERS), make(seed)
-    settings = chosen(times, lambda label, each: other.error(label, evaluations, each))
+    other, bed = cache(lambda: make(seed + OTHERS)), make(seed)
+    settings = chosen(
+        times, evaluations, lambda label, each: other().error(label, evaluations, each)
+    )
     return TrialResult(
         {label: bed.error(label, evaluations, each) for label, each in settings.items()}
     )
@@ -209,7 +217,7 @@ def quality(
             return math.inf
         return frechet_distance(features(images.clamp(-1, 1)), real)
 
-    settings = chosen(times, error)
+    settings = chosen(times, evaluations, error)
     return TrialResult({label: error(label, each, seed) for label, each in settings.items()})
 
 
