@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -17,6 +18,10 @@ workers = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
 threads = str(max((os.cpu_count() or 1) // workers, 1))
 for name, value in (("OMP_WAIT_POLICY", "passive"), ("OMP_NUM_THREADS", threads)):
     os.environ.setdefault(name, value)
+
+# A shell starts what runs in its background with Ctrl-C ignored; the tests of it need Python's own.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # A change that fails here must fail again on another machine, and one that passes must pass.
 # `pytest --hypothesis-profile=default` draws new examples.
