@@ -13,7 +13,7 @@ import typer
 from rich.console import Console
 from rich.markup import escape
 
-from paperworks.writing import whole, write_bytes
+from paperworks.writing import finite, whole, write_bytes
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -30,8 +30,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.
 
 
 def print_json(value: Any) -> None:
-    """Print ``value`` as JSON on standard output, unwrapped and uncoloured."""
-    typer.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    """Print ``value`` as JSON on standard output, unwrapped and uncoloured.
+
+    Numbers that JSON has no word for are null.
+    """
+    typer.echo(json.dumps(finite(value), indent=2, ensure_ascii=False))
 
 
 def say(text: str) -> None:

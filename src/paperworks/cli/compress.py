@@ -13,7 +13,6 @@ from rich.progress import Progress as Bar
 from rich.table import Table
 
 from paperworks.cli.common import Json, console, errors, print_json, user_errors
-from paperworks.writing import finite
 
 _DEFAULT_MODEL = "smollm2-135m-instruct"
 _HELD_OUT = 0.2  # of a calibration file, where no other text is given
@@ -102,7 +101,7 @@ def compress(
                 progress=progress,
             )
     if json:
-        print_json(finite(report))
+        print_json(report)
         return
     _show(report, out)
 
@@ -147,7 +146,7 @@ def evaluate(
         "bits_per_weight": bits_per_weight(describe(network)),
     }
     if json:
-        print_json(finite(result))
+        print_json(result)
         return
     console.print(
         f"perplexity {score.value:.3f} on {score.tokens:,} tokens · "

@@ -165,18 +165,15 @@ def _as_json(
 ) -> dict[str, Any]:
     from paperworks.scaling import published_tasks
 
-    def finite(value: float | None) -> float | None:
-        return None if value is None or value == float("-inf") else value
-
     return {
         "task": task.name,
         "target_error": target_error,
-        "log10_bits": finite(found.log10_bits),
-        "log10_low": finite(found.log10_low),
-        "log10_high": finite(found.log10_high),
+        "log10_bits": found.log10_bits,
+        "log10_low": found.log10_low,
+        "log10_high": found.log10_high,
         "answered_by": found.answered_by,
         "bits_each": found.bits_each,
-        "log10_free": finite(found.log10_free),
+        "log10_free": found.log10_free,
         **_numbers(task),
         "warnings": list(task.warnings),
         "published_log10_bits": {
