@@ -146,6 +146,19 @@ def expected_inputs(model: nn.Module, changed: list[str], name: str, batches: li
     return torch.cat(rows, 1)
 
 
+def check_inputs(
+    method: Halve, stages: list[Any], original: nn.Module, batches: list[Any], **close: float
+) -> list[str]:
+    """Each layer saw its inputs after all before it changed; the layers in their order."""
+    changed: list[str] = []
+    for stage in stages:
+        for name in stage.layers:
+            expected = expected_inputs(original, changed, name, batches)
+            torch.testing.assert_close(method.seen[name], expected, **close)
+        changed += stage.layers
+    return changed
+
+
 @pytest.fixture(params=["llama", "wrapped", "with a cache", "t5", "conv", "residual", "in place"])
 def model(request: pytest.FixtureRequest) -> nn.Module:
     if request.param == "llama":
@@ -178,12 +191,7 @@ def test_every_layer_sees_its_inputs_after_all_before_it_changed(model: nn.Modul
     model.train()
     method = Halve()
     assert method(model, batches) is model
-    changed: list[str] = []
-    for stage in stages:
-        for name in stage.layers:
-            expected = expected_inputs(original, changed, name, batches)
-            torch.testing.assert_close(method.seen[name], expected, rtol=1e-4, atol=1e-5)
-        changed += stage.layers
+    changed = check_inputs(method, stages, original, batches, rtol=1e-4, atol=1e-5)
     assert sorted(changed) == sorted(names)
     for name in names:
         weight = original.get_submodule(name).weight * 0.5
@@ -406,12 +414,7 @@ def test_arguments_that_are_alike_on_one_batch_are_told_apart(first: int) -> Non
         stages = plan(model.eval(), names, batches)
         assert len(stages) > 2  # a chain
         method(model, batches)
-        changed: list[str] = []
-        for stage in stages:
-            for name in stage.layers:
-                expected = expected_inputs(original, changed, name, batches)
-                torch.testing.assert_close(method.seen[name], expected, rtol=1e-4, atol=1e-5)
-            changed += stage.layers
+        check_inputs(method, stages, original, batches, rtol=1e-4, atol=1e-5)
 
 
 class Stream(nn.Module):
@@ -451,12 +454,7 @@ def test_what_one_block_makes_for_another_is_made_anew(keep: bool, through: bool
     stages = plan(model.eval(), names, batches)
     assert len(stages) > 4  # a chain
     method(model, batches)
-    changed: list[str] = []
-    for stage in stages:
-        for name in stage.layers:
-            expected = expected_inputs(original, changed, name, batches)
-            torch.testing.assert_close(method.seen[name], expected)
-        changed += stage.layers
+    check_inputs(method, stages, original, batches)
 
 
 def test_a_connection_around_blocks_is_made_anew() -> None:

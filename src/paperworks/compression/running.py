@@ -62,18 +62,17 @@ def evaluation(model: nn.Module) -> Iterator[None]:
     """Evaluation mode, and no cache of keys and values; both as they were afterwards."""
     modes = {name: module.training for name, module in model.named_modules()}
     # Of every part: an encoder, a decoder or a model within another has a configuration of its own.
-    configs: list[Any] = [getattr(module, "config", None) for module in model.modules()]
-    caches = {id(config): config.use_cache for config in configs if hasattr(config, "use_cache")}
+    found: list[Any] = [getattr(module, "config", None) for module in model.modules()]
+    configs = {id(config): config for config in found if hasattr(config, "use_cache")}
+    caches = [config.use_cache for config in configs.values()]
     model.eval()
-    for config in configs:
-        if id(config) in caches:
-            config.use_cache = False
+    for config in configs.values():
+        config.use_cache = False
     try:
         yield
     finally:
-        for config in configs:
-            if id(config) in caches:
-                config.use_cache = caches[id(config)]
+        for config, cache in zip(configs.values(), caches, strict=True):
+            config.use_cache = cache
         # By name, since a layer may have been replaced meanwhile.
         for name, module in model.named_modules():
             module.training = modes.get(name, modes[""])

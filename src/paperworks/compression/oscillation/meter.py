@@ -80,9 +80,8 @@ class OscillationMeter:
             fewest = min(part.weight_quantizer.bits for part in parts.values())
             raise ValueError(f"no weight has max_bits={max_bits} or less; the fewest are {fewest}")
         self._seen = self._codes()
-        self._direction = torch.zeros_like(
-            self._seen, dtype=torch.int8
-        )  # of the last change of each
+        # Of the last change of each.
+        self._direction = torch.zeros_like(self._seen, dtype=torch.int8)
         self._frequency = torch.zeros(self._seen.shape, device=self._seen.device)
 
     @torch.no_grad()
