@@ -197,3 +197,19 @@ def test_two_runs_at_once_share_the_store(tmp_path: Path) -> None:
         said, errors = each.communicate(timeout=120)
         assert each.returncode == 0, errors
         assert json.loads(said)[0]["trials"] == 8
+
+
+@pytest.mark.slow
+def test_fresh_runs_trials_again_and_makes_anew_what_they_share(tmp_path: Path) -> None:
+    calls = tmp_path / "calls"
+    calls.mkdir()
+    driver = tmp_path / "driver.py"
+    text = DRIVER.format(toys=str(TOYS), count=str(calls)).replace("toys.slow", "toys.sharing")
+    driver.write_text(text)
+    environment = {**os.environ, "PAPERWORKS_CACHE": str(tmp_path / "cache")}
+    for words, trials, made in (((), 8, 1), (("--fresh",), 16, 2)):
+        command = [sys.executable, str(driver), "check", "lion-k", "--device", "cpu", *words]
+        subprocess.run(command, env=environment, capture_output=True, timeout=120, check=True)
+        names = [each.name for each in calls.iterdir()]
+        shared = [name for name in names if name.startswith("made-")]
+        assert (len(names) - len(shared), len(shared)) == (trials, made)

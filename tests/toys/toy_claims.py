@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from paperworks.claims._kept import kept
 from paperworks.experiment import Axes, Claim, Curve, Effect, Tier, TrialResult
 
 
@@ -27,6 +28,16 @@ def steady(*, seed: int, device: str, factor: float = 2.0, count: str = "") -> T
 def slow(*, seed: int, device: str, seconds: float = 1.0, count: str = "") -> TrialResult:
     time.sleep(seconds)
     return steady(seed=seed, device=device, count=count)
+
+
+def begun(*, count: str) -> float:
+    Path(count, f"made-{time.monotonic_ns()}").touch()
+    return 2.0
+
+
+def sharing(*, seed: int, device: str, seconds: float, count: str) -> TrialResult:
+    """What all seeds share leaves a file too, when it is made."""
+    return steady(seed=seed, device=device, factor=kept(begun, count=count), count=count)
 
 
 def raising(*, seed: int, device: str) -> TrialResult:

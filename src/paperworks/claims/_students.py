@@ -1,31 +1,23 @@
 """The students that the claims of f-distill compare, and what is measured of them.
 
-See :mod:`paperworks.claims.f_distill` for what they are for. Several claims look at the same
-students. So one that was trained is kept on disk, in the folder ``students`` of the cache, and
-under a fingerprint of this module and all that it imports: of changed code it is trained anew.
+See :mod:`paperworks.claims.f_distill` for what they are for.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
-import json
 import math
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import torch
-from filelock import FileLock
 from torch import Tensor, nn
 
-from paperworks.data.files import cache_dir
-from paperworks.diffusion.checkpoints import load_checkpoint, save_checkpoint
 from paperworks.diffusion.f_distill.networks import FeatureDiscriminator, PointNetwork
 from paperworks.diffusion.f_distill.trainer import FDistillTrainer
 from paperworks.diffusion.mixtures import GaussianMixture, NoisyMixture
 from paperworks.diffusion.schedules import LinearVP
-from paperworks.experiment.fingerprint import module_fingerprint
 
 STD = 0.1
 """Of every mode."""
@@ -35,24 +27,6 @@ START = 399.0
 """The step of 1000 at which DMD2 asks the student that it distils from SDXL."""
 ALL, LITTLE = (0.02, 0.98), (0.02, 0.1)
 """The noise levels of an ellipse: DMD's, and those at which the modes are apart."""
-_FORMAT = "student of the claims of f-distill, version 1"
-
-
-def kept(make: Callable[..., dict[str, Any]], **settings: Any) -> dict[str, Any]:
-    """What ``make(**settings)`` returned before, under the same code and torch; or now.
-
-    Trials that want the same one at the same time wait for the first.
-    """
-    told = {"make": make.__name__, "torch": str(torch.__version__), **settings}
-    key = json.dumps({"code": module_fingerprint(__name__), **told}, sort_keys=True)
-    path = cache_dir() / "students" / f"{hashlib.sha256(key.encode()).hexdigest()[:20]}.pt"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{path}.lock"):
-        if path.is_file():
-            return load_checkpoint(path, _FORMAT)
-        made = make(**settings)
-        save_checkpoint(path, {"format": _FORMAT, "settings": told, **made})
-        return made
 
 
 # -------------------------------------------------------------------------------- points

@@ -23,7 +23,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from functools import cache
 from itertools import pairwise, product, starmap
 from typing import Any, NamedTuple
 
@@ -31,6 +30,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from paperworks.claims._kept import kept
 from paperworks.claims._mixtures import build
 from paperworks.diffusion.frechet import Features, frechet_distance
 from paperworks.diffusion.images import load_images
@@ -150,11 +150,13 @@ def chosen(
     return {label: best(label) for label in (OURS, *CONTENDERS)}
 
 
-class Bed:
+class Bed(NamedTuple):
     """A network, noise to start from, and where its flow takes that."""
 
-    def __init__(self, model: Model, schedule: DiscreteVP, x: Tensor, exact: Tensor):
-        self.model, self.schedule, self.x, self.exact = model, schedule, x, exact
+    model: Model
+    schedule: DiscreteVP
+    x: Tensor
+    exact: Tensor
 
     def error(self, label: str, evaluations: int, setting: Setting) -> float:
         """The mean absolute difference."""
@@ -162,27 +164,43 @@ class Bed:
         return float((found - self.exact).abs().mean())
 
 
+def mixture_flow(*, data: str, seed: int, count: int) -> dict[str, Tensor]:
+    """Noise "x" and the "exact" end of its flow under the score of a mixture."""
+    mixture, schedule = build(data, seed), DiscreteVP.linear()
+    x = torch.randn(count, mixture.dim, generator=_drawn(seed), dtype=torch.float64)
+    return {"x": x, "exact": mixture.flow(x, schedule, schedule.t_max, schedule.t_min)}
+
+
+def network_flow(*, data: str, seed: int, count: int, fine: int, device: str) -> dict[str, Tensor]:
+    """The same of a trained network, as ``fine`` evaluations of RK4 follow it."""
+    model = trained(data, device=device)
+    x = model.noise(count, _drawn(seed)).double()
+    steps = fine // 4
+    exact = sample(model, model.schedule, x, solver="rho-rk4", steps=steps, spacing="logrho").x
+    return {"x": x, "exact": exact}
+
+
 def _nearest(make: Callable[[int], Bed], seed: int, evaluations: int, times: str) -> TrialResult:
     """On the bed of a seed, with settings that were chosen on that of another one."""
-    other, bed = cache(lambda: make(seed + OTHERS)), make(seed)
-    settings = chosen(
-        times, evaluations, lambda label, each: other().error(label, evaluations, each)
-    )
+    bed, other = make(seed), make(seed + OTHERS)
+    settings = chosen(times, evaluations, lambda label, each: other.error(label, evaluations, each))
     return TrialResult(
         {label: bed.error(label, evaluations, each) for label, each in settings.items()}
     )
+
+
+# Claims with other numbers of evaluations, and their variants, look at the same flows.
 
 
 def distance(
     *, seed: int, device: str, data: str, evaluations: int, count: int, times: str
 ) -> TrialResult:
     """How far from the exact flow each ends; on the CPU, where such small problems are fastest."""
+    schedule = DiscreteVP.linear()
 
     def make(seed: int) -> Bed:
-        mixture, schedule = build(data, seed), DiscreteVP.linear()
-        x = torch.randn(count, mixture.dim, generator=_drawn(seed), dtype=torch.float64)
-        exact = mixture.flow(x, schedule, schedule.t_max, schedule.t_min)
-        return Bed(mixture.model(schedule), schedule, x, exact)
+        flow = kept(mixture_flow, data=data, seed=seed, count=count)
+        return Bed(build(data, seed).model(schedule), schedule, **flow)
 
     return _nearest(make, seed, evaluations, times)
 
@@ -194,9 +212,8 @@ def trained_distance(
     model = trained(data, device=device)
 
     def make(seed: int) -> Bed:
-        schedule, x = model.schedule, model.noise(count, _drawn(seed)).double()
-        exact = sample(model, schedule, x, solver="rho-rk4", steps=fine // 4, spacing="logrho").x
-        return Bed(model, schedule, x, exact)
+        flow = kept(network_flow, data=data, seed=seed, count=count, fine=fine, device=device)
+        return Bed(model, model.schedule, **flow)
 
     return _nearest(make, seed, evaluations, times)
 

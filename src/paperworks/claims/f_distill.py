@@ -37,13 +37,8 @@ from typing import Any
 
 import torch
 
-from paperworks.claims._students import (
-    digits_or_mnist,
-    ellipse_student,
-    kept,
-    points_student,
-    recall,
-)
+from paperworks.claims._kept import kept
+from paperworks.claims._students import digits_or_mnist, ellipse_student, points_student, recall
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
 from paperworks.experiment import Axes, Claim, Curve, Effect, Tier, TrialResult
 

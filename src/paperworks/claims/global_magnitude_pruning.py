@@ -13,9 +13,10 @@ import copy
 from typing import Any, Literal
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from paperworks.claims import _vision
+from paperworks.claims._kept import kept
 from paperworks.compression.global_magnitude.gradual import GradualPruning
 from paperworks.compression.global_magnitude.pruner import GlobalMagnitudePruner
 from paperworks.compression.layers import SKIP, compressible
@@ -53,10 +54,10 @@ def pruner(label: str, sparsity: float) -> Any:
 
 
 class Task:
-    """The data and the trained network that all contenders of a trial start from."""
+    """The data, and a network that learns them."""
 
     def __init__(
-        self, seed: int, device: str, data: str, images: int, depth: int, width: float, epochs: int
+        self, seed: int, device: str, data: str, images: int, depth: int, width: float
     ) -> None:
         self.seed = seed
         self.data = _vision.load_images(data, train=images, seed=seed).to(device)
@@ -65,7 +66,6 @@ class Task:
         self.model = _vision.initialised(
             lambda: _vision.ResNet(depth, width, channels=channels), seed
         ).to(device)
-        self.fit(self.model, epochs, LR)
 
     def fit(self, model: nn.Module, epochs: int, lr: float, after_step: Any = None) -> None:
         """Train; every contender sees the same batches."""
@@ -101,6 +101,20 @@ class Task:
         return model
 
 
+def trained(*, epochs: int, **setting: Any) -> dict[str, Tensor]:
+    """The state of a task's network after training."""
+    task = Task(**setting)
+    task.fit(task.model, epochs, LR)
+    return task.model.state_dict()
+
+
+def begun(*, epochs: int, **setting: Any) -> Task:
+    """With the trained network that all contenders start from, in all claims."""
+    task = Task(**setting)
+    task.model.load_state_dict(kept(trained, epochs=epochs, **setting))
+    return task
+
+
 def kept_by_layer(model: nn.Module) -> list[int]:
     """How many weights of each layer are not zero."""
     return [int(layer.weight.count_nonzero()) for layer in compressible(model).values()]  # type: ignore[operator]
@@ -110,7 +124,7 @@ def against_layerwise(
     *, seed: int, device: str, sparsities: list[float], tune: int, **setting: Any
 ) -> TrialResult:
     """Mean test accuracy over the sparsities of each way to choose the weights."""
-    task = Task(seed, device, **setting)
+    task = begun(seed=seed, device=device, **setting)
     found = {
         label: [task.accuracy(task.pruned(label, s, tune)) for s in sparsities]
         for label in (OURS, UNIFORM, ERK)
@@ -127,7 +141,7 @@ def collapse(
     *, seed: int, device: str, sparsity: float, sparsities: list[float], **setting: Any
 ) -> TrialResult:
     """Layers without a weight at ``sparsity``, just after pruning; drawn over more of them."""
-    task = Task(seed, device, **setting)
+    task = begun(seed=seed, device=device, **setting)
 
     def empty(label: str, at: float) -> int:
         return kept_by_layer(pruner(label, at)(copy.deepcopy(task.model))).count(0)
@@ -143,7 +157,7 @@ def with_and_without(
     *, seed: int, device: str, sparsity: float, tune: int, **setting: Any
 ) -> TrialResult:
     """Test accuracy with the floor and without, at a high sparsity."""
-    task = Task(seed, device, **setting)
+    task = begun(seed=seed, device=device, **setting)
     return TrialResult(
         {label: task.accuracy(task.pruned(label, sparsity, tune)) for label in (OURS, PLAIN)}
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from enum import StrEnum
 from pathlib import Path
@@ -71,7 +72,14 @@ def check(
     seeds: Annotated[
         int | None, typer.Option(min=1, help="Seeds per claim, in place of the claim's own.")
     ] = None,
-    fresh: Annotated[bool, typer.Option(help="Run again what the store has already.")] = False,
+    fresh: Annotated[
+        bool,
+        typer.Option(
+            "--fresh",
+            help="Run again what the store has already, and make anew what trials share, such as "
+            "trained networks.",
+        ),
+    ] = False,
     engine: Annotated[
         EngineName, typer.Option(help="This machine, or a Ray cluster (RAY_ADDRESS).")
     ] = EngineName.LOCAL,
@@ -88,6 +96,7 @@ def check(
     but the trials under way. The exit status is 0 when every trial ran, whatever the verdicts,
     and 1 when one failed or could not run.
     """
+    from paperworks.claims._kept import SINCE
     from paperworks.cli.live import Progress, verdict_table
     from paperworks.experiment.machine import resolve_device
     from paperworks.experiment.runner import execute, extra_with, missing, plan
@@ -113,6 +122,8 @@ def check(
             )
         able = [claim for claim in offered if claim.id not in lacking]
         trials = plan(able, tier=tier, seeds=seeds, device=place)
+        if fresh:  # by the environment, since that is what reaches the processes of trials
+            os.environ[SINCE] = str(time.time())
         with Store(store) as kept:
             finished = execute(trials, kept, jobs=jobs, engine=engine, fresh=fresh)
             done = 0
