@@ -1,8 +1,8 @@
 """Draw the figures of docs/papers/f-distill.md: `python tools/f_distill_figures.py [name ...]`.
 
-"weights" and "ellipses" take seconds. "points" and "digits" show the students of the claims' full
-tier, and take none where that was run; without, they train them, half an hour of one core. All are
-made from the claims' own functions, and print the numbers that the page gives.
+"weights" and "ellipses" take seconds. "points", "digits" and "mnist" show the students of the
+claims' full tier, and take none where that was run; without, they train them, half an hour of one
+core each. All are made from the claims' own functions, and print the numbers that the page gives.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 import re
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +20,24 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
+from paperworks.claims._kept import kept
 from paperworks.claims._students import (
     build,
     digits_or_mnist,
     ellipse,
-    kept,
     point_trainer,
     points_student,
     recall,
     scattered,
     shares,
 )
-from paperworks.claims.f_distill import DMD2, STUDENTS, weight_variance
+from paperworks.claims.f_distill import (
+    DMD2,
+    STUDENTS,
+    TEACHER,
+    real_features,
+    weight_variance,
+)
 from paperworks.diffusion.f_distill.divergences import DIVERGENCES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "papers"
@@ -141,21 +148,17 @@ def points() -> Figure:
     return figure
 
 
-def digits() -> Figure:
-    """Grids of one-step digits, and of the teacher's in 35 evaluations: the claims' own."""
-    from paperworks.diffusion.frechet import Features, frechet_distance
-    from paperworks.diffusion.images import load_images
+def grids(**work: Any) -> Figure:
+    """Of one-step images, and of the teacher's in 35 evaluations: the claims' own."""
+    from paperworks.diffusion.frechet import frechet_distance
 
-    train = load_images("digits").images
-    seen = Features.load("digits")(train)
-    work = {"data": "digits", "steps": 1000, "batch": 32, "count": len(train)}
+    real = real_features(work["data"], work["count"])
     figure = Figure(figsize=(10, 2.9), layout="constrained")
-    makers = {"teacher, 35 evaluations": "", **STUDENTS}
+    makers = {TEACHER: "", **STUDENTS}
     for axes, (label, divergence) in zip(figure.subplots(1, 4), makers.items(), strict=True):
         made = kept(digits_or_mnist, divergence=divergence, seed=0, device="cpu", **work)
-        distance = frechet_distance(seen, made["features"])
-        found = recall(seen, made["features"])
-        print(f"digits {label}: distance {distance:.3f}, recall {found:.3f}")
+        distance, found = (each(real, made["features"]) for each in (frechet_distance, recall))
+        print(f"{work['data']} {label}: distance {distance:.3f}, recall {found:.3f}")
         axes.imshow(_grid(made["images"]), cmap="gray", vmin=-1, vmax=1)
         axes.set_title(f"{label}\ndistance {distance:.2f}, recall {found:.2f}", fontsize=9)
         axes.axis("off")
@@ -173,7 +176,8 @@ FIGURES: dict[str, tuple[Any, str]] = {
     "weights": (weights, "svg"),
     "ellipses": (ellipses, "png"),
     "points": (points, "png"),
-    "digits": (digits, "png"),
+    "digits": (partial(grids, data="digits", steps=1000, batch=32, count=1437), "png"),
+    "mnist": (partial(grids, data="mnist", steps=300, batch=16, count=5000), "png"),
 }
 
 if __name__ == "__main__":

@@ -36,6 +36,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from paperworks.claims._kept import kept
 from paperworks.claims._students import digits_or_mnist, ellipse_student, points_student, recall
@@ -72,16 +73,23 @@ def held(*, seed: int, device: str, students: Sequence[str], steps: int, noise: 
     )
 
 
+def real_features(data: str, count: int) -> Tensor:
+    """Of ``count`` of the images that students are compared with."""
+    from paperworks.diffusion.frechet import Features
+    from paperworks.diffusion.images import load_images
+
+    train = load_images(data).images
+    rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
+    return Features.load(data)(train[rows[:count]])
+
+
 def images(
     *, seed: int, device: str, students: Sequence[str], metric: str, **work: Any
 ) -> TrialResult:
     """The Fréchet distance or the recall of each student, and of the teacher where it is one."""
-    from paperworks.diffusion.frechet import Features, frechet_distance
-    from paperworks.diffusion.images import load_images
+    from paperworks.diffusion.frechet import frechet_distance
 
-    features, train = Features.load(work["data"]), load_images(work["data"]).images
-    rows = torch.randperm(len(train), generator=torch.Generator().manual_seed(0))
-    real = features(train[rows[: work["count"]]])
+    real = real_features(work["data"], work["count"])
     score = recall if metric == "recall" else frechet_distance
     return TrialResult(
         {
