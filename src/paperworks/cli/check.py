@@ -96,7 +96,6 @@ def check(
     but the trials under way. The exit status is 0 when every trial ran, whatever the verdicts,
     and 1 when one failed or could not run.
     """
-    from paperworks.claims._kept import SINCE
     from paperworks.cli.live import Progress, verdict_table
     from paperworks.experiment.machine import resolve_device
     from paperworks.experiment.runner import execute, extra_with, missing, plan
@@ -122,7 +121,10 @@ def check(
             )
         able = [claim for claim in offered if claim.id not in lacking]
         trials = plan(able, tier=tier, seeds=seeds, device=place)
-        if fresh:  # by the environment, since that is what reaches the processes of trials
+        if fresh:
+            from paperworks.claims._kept import SINCE  # loads torch
+
+            # By the environment, since that is what reaches the processes of trials.
             os.environ[SINCE] = str(time.time())
         with Store(store) as kept:
             finished = execute(trials, kept, jobs=jobs, engine=engine, fresh=fresh)
