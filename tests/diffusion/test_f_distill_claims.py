@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from paperworks.claims import _kept
 from paperworks.claims import _students as students
 from paperworks.claims import f_distill as claims
 from paperworks.claims.f_distill import CLAIMS, DMD2, FORWARD, JS, TEACHER
@@ -103,6 +104,11 @@ def test_one_training_serves_all_claims(monkeypatch: pytest.MonkeyPatch) -> None
     claims.coverage(seed=0, students=[JS], **{**given, "steps": 20})
     claims.coverage(seed=0, students=[JS], **{**given, "data": "ring"})
     assert len(begun) == 6
+    # So is any of changed code.
+    monkeypatch.setattr(_kept, "module_fingerprint", lambda name: "changed")
+    again = claims.coverage(seed=0, students=[JS, DMD2], **given)
+    assert len(begun) == 8
+    assert again.values == more.values
 
 
 def test_what_a_student_of_points_covers_along_its_training() -> None:
